@@ -1,0 +1,31 @@
+# make fit, make test: everything from nothing; make setup: the environment alone.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup fit test bench lint clean
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fastlam needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+fit: setup
+	$(BIN)/fastlam fit
+
+test: setup
+	$(BIN)/python -m pytest
+
+bench: setup
+	$(BIN)/python -m pytest bench --benchmark-enable --benchmark-json=.benchmarks.json
+	$(BIN)/python -m bench.table .benchmarks.json
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks .benchmarks.json

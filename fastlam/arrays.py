@@ -1,0 +1,110 @@
+"""What kind of array is this, may it be used here, and does the answer fit in memory? Asked once, with the errors."""
+
+from __future__ import annotations
+
+import operator
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from array_api_compat import is_cupy_array, is_numpy_array, is_torch_array
+
+FLOATS = ("float32", "float64")
+_FLOAT32, _FLOAT64 = np.dtype("float32"), np.dtype("float64")
+
+
+def is_torch(array: Any, name: str) -> bool:
+    """Return True for a torch tensor, False for a NumPy array; raise TypeError for what fastlam cannot take.
+
+    Parameters
+    ----------
+    array : object
+        What the user passed.
+    name : str
+        Function and argument, for the message: "simulate: times".
+    """
+    if is_torch_array(array):
+        if str(array.layout) != "torch.strided":
+            raise TypeError(
+                f"{name} has layout {array.layout}, but must be a dense tensor: pass {_tail(name)}.to_dense()"
+            )
+        if array.device.type not in ("cpu", "meta"):
+            raise TypeError(
+                f"{name} is on {array.device}, but this version computes on the CPU: pass {_tail(name)}.cpu()"
+            )
+        return True
+    if is_numpy_array(array):
+        if isinstance(array, np.ma.MaskedArray):
+            raise TypeError(
+                f"{name} is a masked array, whose mask would be lost: pass {_tail(name)}.compressed() or .filled()"
+            )
+        if array.dtype.hasobject:
+            raise TypeError(f"{name} has dtype object, but must be float32 or float64")
+        return False
+    if is_cupy_array(array):
+        raise TypeError(f"{name} is a CuPy array, but this version computes on the CPU: pass {_tail(name)}.get()")
+    raise TypeError(f"{name} must be a NumPy array or a torch tensor, but is {type(array).__name__}")
+
+
+def _tail(name: str) -> str:
+    return name.rsplit(" ", 1)[-1]
+
+
+def dtype_name(array: Any) -> str:
+    """'float32' for NumPy's and torch's float32 alike, whatever the byte order."""
+    dtype = array.dtype
+    if dtype is _FLOAT32 or dtype is _FLOAT64:  # NumPy takes microseconds to name a dtype
+        return "float32" if dtype is _FLOAT32 else "float64"
+    return dtype.name if isinstance(dtype, np.dtype) else str(dtype).removeprefix("torch.")
+
+
+def check_float(array: Any, name: str) -> str:
+    """Return the array's dtype by name; raise TypeError unless it is float32 or float64."""
+    dtype = dtype_name(array)
+    if dtype not in FLOATS:
+        raise TypeError(f"{name} has dtype {dtype}, but must be float32 or float64")
+    return dtype
+
+
+def check_integer(value: Any, name: str, low: int, high: int) -> int:
+    """Return `value` as an int in [low, high); NumPy integers are welcome, bool and float are not."""
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, but is {value!r}") from None
+    if not low <= number < high:
+        raise ValueError(f"{name} must be at least {low} and below {_power(high)}, but is {number}")
+    return number
+
+
+def _power(number: int) -> str:
+    return f"2**{number.bit_length() - 1}" if number.bit_count() == 1 and number > 2**16 else str(number)
+
+
+def available_memory() -> int:
+    """Bytes that can still be had: the least of what the system and the control group leave."""
+    free = [2**62]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    except OSError:
+        free.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for limit, usage in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        try:
+            free.append(int(Path(limit).read_text()) - int(Path(usage).read_text()))
+        except (OSError, ValueError):  # no such group, or "max"
+            continue
+    return max(0, min(free))
+
+
+def check_memory(n_bytes: int, name: str, remedy: str) -> None:
+    """Raise MemoryError, before anything is allocated, if `n_bytes` cannot be had."""
+    free = available_memory()
+    if n_bytes > free:
+        raise MemoryError(f"{name} needs {n_bytes / 1e9:,.1f} GB, but {free / 1e9:,.1f} GB are available: {remedy}")

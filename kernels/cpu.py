@@ -1,0 +1,196 @@
+"""The loops for the CPU. Each `make_*` closes a loop over its elements and gives (function, signature) to compile.
+
+All kernels are serial and release the GIL. They share work by claiming chunks: each call takes chunks from the counter
+at `claims` until `n_chunks` are gone (it returns False) or `budget` are done (True). No answer depends on who takes
+what. Arrays come as addresses; strides count elements; `scratch` is the call's own, `*_scratch_bytes` long.
+"""
+
+import numpy as np
+from numba import carray, njit, types
+from numba.np.unsafe.ndarray import to_fixed_tuple
+
+from .floats import claim, pointer
+from .normal import normals_float32, normals_float64
+from .philox import philox
+
+F64 = np.float64
+U32, U64 = np.uint32, np.uint64
+
+TILE = 1024  # paths whose words and state stay in the first-level cache; elements of one leaf of the reduction tree
+LANES = 128  # independent sums in a leaf, each over every 128th element
+FOLD_TILES = 4  # leaves whose lanes are folded together: their latencies overlap
+BLOCK_TILES = 16  # leaves of one claimed block of a row
+
+I = types.int64  # noqa: E741
+
+
+@njit(inline="always")
+def _pair_float32(words, pair, i):
+    return normals_float32(words[2 * pair, i], words[2 * pair + 1, i])
+
+
+@njit(inline="always")
+def _pair_float64(words, pair, i):
+    radius_word = U64(words[0, i]) | (U64(words[1, i]) << U64(32))
+    angle_word = U64(words[2, i]) | (U64(words[3, i]) << U64(32))
+    return normals_float64(radius_word, angle_word)
+
+
+SIMULATE_SCRATCH_BYTES = TILE * (4 * 4 + 8 + 8)  # words, state, and a row for the time after the last
+
+
+def make_simulate(step, n_coefficients, dtype, antithetic):
+    """Paths: out[j, i] = state of path first_path + i after j + 1 steps of `step`."""
+    pairs_per_block, normal_pair = (2, _pair_float32) if dtype == "float32" else (1, _pair_float64)
+    real = getattr(np, dtype)
+    itemsize = np.dtype(dtype).itemsize
+    mate = U64(1 if antithetic else 0)  # antithetic: paths 2q and 2q + 1 share the words of path 2q
+
+    @njit(inline="always")
+    def fill_words(words, first, width, block, key0, key1):
+        for i in range(width):
+            path = U64(first + U64(i)) & ~mate
+            r0, r1, r2, r3 = philox(path & U64(2**32 - 1), path >> U64(32), block, U64(0), key0, key1)
+            words[0, i], words[1, i], words[2, i], words[3, i] = U32(r0), U32(r1), U32(r2), U32(r3)
+
+    @njit(inline="always")
+    def two_steps(out0, out1, state, words, pair, first, width, c0, c1):
+        for i in range(width):
+            z0, z1 = normal_pair(words, pair, i)
+            if antithetic:
+                sign = real(1) - real(2) * real(np.int32((first + U64(i)) & mate))
+                z0, z1 = z0 * sign, z1 * sign
+            x = step(state[i], z0, c0)
+            out0[i] = x
+            x = step(x, z1, c1)
+            out1[i] = x
+            state[i] = x
+
+    def simulate(claims, n_chunks, budget, scratch, out, row_stride, n_times, n_paths, width, first_path, key0, key1,
+                 x0, coefficients):  # fmt: skip
+        words = carray(pointer(scratch, U32), (4, TILE))
+        state = carray(pointer(scratch + 16 * TILE, real), (TILE,))
+        spare = carray(pointer(scratch + 24 * TILE, real), (TILE,))
+        steps = carray(pointer(coefficients, real), (n_times, n_coefficients))
+        for _ in range(budget):
+            chunk = claim(claims)
+            if chunk >= n_chunks:
+                return False
+            start = chunk * width
+            n = min(width, n_paths - start)
+            first = first_path + U64(start)
+            for i in range(n):
+                state[i] = x0
+            for j in range(0, n_times, 2):
+                pair = (j // 2) % pairs_per_block
+                if pair == 0:
+                    fill_words(words, first, n, U64(j // (2 * pairs_per_block)), key0, key1)
+                both = j + 1 < n_times
+                row = out + (j * row_stride + start) * itemsize
+                out0 = carray(pointer(row, real), (TILE,))
+                out1 = carray(pointer(row + row_stride * itemsize, real), (TILE,)) if both else spare
+                c0 = to_fixed_tuple(steps[j], n_coefficients)
+                c1 = to_fixed_tuple(steps[j + both], n_coefficients)
+                two_steps(out0, out1, state, words, pair, first, n, c0, c1)
+        return True
+
+    signature = types.boolean(I, I, I, I, I, I, I, I, I, types.uint64, types.uint64, types.uint64, types.float64, I)
+    return simulate, signature
+
+
+MEAN_SCRATCH_BYTES = 8 * (FOLD_TILES * LANES + BLOCK_TILES)
+
+
+def make_mean(add, dtype):
+    """Sums over blocks of rows, in float64: sums[row, block] by total = add(total, x), rows starting at offsets[row].
+
+    The tree: in a leaf of 1024 elements lane l adds elements l, l + 128, ... in order, then lanes fold by halves;
+    leaves fold by neighbours, (0 1)(2 3)..., whatever is missing counting as zero. So a block is any aligned 2**p leaves.
+    """
+    real = getattr(np, dtype)
+    itemsize = np.dtype(dtype).itemsize
+
+    @njit(inline="always")
+    def add_row(lanes, x, n):
+        for lane in range(n):
+            lanes[lane] = add(lanes[lane], F64(x[lane]))
+
+    @njit(inline="always")
+    def add_leaf(lanes, address, n):
+        for lane in range(LANES):
+            lanes[lane] = 0.0
+        for _ in range(n // LANES):
+            add_row(lanes, carray(pointer(address, real), (LANES,)), LANES)
+            address += LANES * itemsize
+        add_row(lanes, carray(pointer(address, real), (LANES,)), n % LANES)
+
+    @njit(inline="always")
+    def leaf_sums(leaves, n_leaves, address, n, lanes):
+        for leaf in range(n_leaves):
+            add_leaf(lanes[leaf], address + leaf * TILE * itemsize, min(TILE, n - leaf * TILE))
+        for half in (64, 32, 16, 8, 4, 2, 1):
+            for leaf in range(n_leaves):
+                row = lanes[leaf]
+                for lane in range(half):
+                    row[lane] += row[lane + half]
+        for leaf in range(n_leaves):
+            leaves[leaf] = lanes[leaf, 0]
+
+    def mean(claims, n_chunks, budget, scratch, x, offsets, n_rows, n, blocks, grain, sums):
+        lanes = carray(pointer(scratch, F64), (FOLD_TILES, LANES))
+        leaves = carray(pointer(scratch + 8 * FOLD_TILES * LANES, F64), (BLOCK_TILES,))
+        starts = carray(pointer(offsets, np.int64), (n_rows,))
+        answer = carray(pointer(sums, F64), (n_rows * blocks,))
+        for _ in range(budget):
+            chunk = claim(claims)
+            if chunk >= n_chunks:
+                return False
+            for item in range(chunk * grain, min((chunk + 1) * grain, n_rows * blocks)):
+                row = item // blocks
+                start = (item - row * blocks) * (BLOCK_TILES * TILE)
+                n_leaves = min(BLOCK_TILES, (n - start + TILE - 1) // TILE)
+                for leaf in range(0, n_leaves, FOLD_TILES):
+                    first = start + leaf * TILE
+                    address = x + (starts[row] + first) * itemsize
+                    leaf_sums(leaves[leaf:], min(FOLD_TILES, n_leaves - leaf), address, n - first, lanes)
+                while n_leaves > 1:
+                    for pair in range(n_leaves // 2):
+                        leaves[pair] = leaves[2 * pair] + leaves[2 * pair + 1]
+                    if n_leaves % 2:
+                        leaves[n_leaves // 2] = leaves[n_leaves - 1]
+                    n_leaves = (n_leaves + 1) // 2
+                answer[item] = leaves[0]
+        return True
+
+    return mean, types.boolean(I, I, I, I, I, I, I, I, I, I, I)
+
+
+def make_slope(functional, dtype):
+    """out[row, i] = slope of functional(x[row, i]; weights[row]) in x, for rows that start at offsets and out_offsets."""
+    real = getattr(np, dtype)
+    itemsize = np.dtype(dtype).itemsize
+
+    @njit(inline="always")
+    def row_slope(out, x, n, weight):
+        for i in range(n):
+            out[i] = real(functional(F64(x[i]), weight)[1])
+
+    def slope(claims, n_chunks, budget, scratch, x, offsets, n_rows, n, weights, grain, out, out_offsets):
+        starts = carray(pointer(offsets, np.int64), (n_rows,))
+        out_starts = carray(pointer(out_offsets, np.int64), (n_rows,))
+        row_weights = carray(pointer(weights, F64), (n_rows,))
+        blocks = (n + BLOCK_TILES * TILE - 1) // (BLOCK_TILES * TILE)
+        for _ in range(budget):
+            chunk = claim(claims)
+            if chunk >= n_chunks:
+                return False
+            for item in range(chunk * grain, min((chunk + 1) * grain, n_rows * blocks)):
+                row = item // blocks
+                start = (item - row * blocks) * (BLOCK_TILES * TILE)
+                count = min(BLOCK_TILES * TILE, n - start)
+                elements = carray(pointer(x + (starts[row] + start) * itemsize, real), (count,))
+                answer = carray(pointer(out + (out_starts[row] + start) * itemsize, real), (count,))
+                row_slope(answer, elements, count, row_weights[row])
+        return True
+
+    return slope, types.boolean(I, I, I, I, I, I, I, I, I, I, I, I)

@@ -1,0 +1,26 @@
+"""Philox4x32-10, a counter and a key to four random words (Salmon et al., SC'11, "Parallel random numbers: as easy as 1, 2, 3").
+
+Words travel in uint64 lanes with 32 significant bits, so that a product of two is one multiplication on every target.
+"""
+
+import numpy as np
+from numba import njit
+
+U64 = np.uint64
+
+LOW = U64(2**32 - 1)
+HALF = U64(32)
+MULTIPLIER_0, MULTIPLIER_1 = U64(0xD2511F53), U64(0xCD9E8D57)
+KEY_STEP_0, KEY_STEP_1 = U64(0x9E3779B9), U64(0xBB67AE85)
+
+
+@njit(inline="always")
+def philox(c0, c1, c2, c3, k0, k1):
+    """Words r0, r1, r2, r3 of counter (c0, c1, c2, c3) under key (k0, k1); all uint64 below 2**32."""
+    for _ in range(10):
+        p0 = (c0 & LOW) * MULTIPLIER_0
+        p1 = (c2 & LOW) * MULTIPLIER_1
+        c0, c1, c2, c3 = (p1 >> HALF) ^ c1 ^ k0, p1 & LOW, (p0 >> HALF) ^ c3 ^ k1, p0 & LOW
+        k0 = (k0 + KEY_STEP_0) & LOW
+        k1 = (k1 + KEY_STEP_1) & LOW
+    return c0, c1, c2, c3
