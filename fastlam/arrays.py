@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from array_api_compat import is_cupy_array, is_numpy_array, is_torch_array
+import torch
+from array_api_compat import is_cupy_array
 
 FLOATS = ("float32", "float64")
-_FLOAT32, _FLOAT64 = np.dtype("float32"), np.dtype("float64")
+_NAMES = {
+    np.dtype("float32"): "float32",
+    np.dtype("float64"): "float64",
+    torch.float32: "float32",
+    torch.float64: "float64",
+}
 
 
 def is_torch(array: Any, name: str) -> bool:
@@ -24,8 +30,8 @@ def is_torch(array: Any, name: str) -> bool:
     name : str
         Function and argument, for the message: "simulate: times".
     """
-    if is_torch_array(array):
-        if str(array.layout) != "torch.strided":
+    if isinstance(array, torch.Tensor):
+        if array.layout != torch.strided:
             raise TypeError(
                 f"{name} has layout {array.layout}, but must be a dense tensor: pass {_tail(name)}.to_dense()"
             )
@@ -34,7 +40,7 @@ def is_torch(array: Any, name: str) -> bool:
                 f"{name} is on {array.device}, but this version computes on the CPU: pass {_tail(name)}.cpu()"
             )
         return True
-    if is_numpy_array(array):
+    if isinstance(array, np.ndarray):
         if isinstance(array, np.ma.MaskedArray):
             raise TypeError(
                 f"{name} is a masked array, whose mask would be lost: pass {_tail(name)}.compressed() or .filled()"
@@ -54,8 +60,9 @@ def _tail(name: str) -> str:
 def dtype_name(array: Any) -> str:
     """'float32' for NumPy's and torch's float32 alike, whatever the byte order."""
     dtype = array.dtype
-    if dtype is _FLOAT32 or dtype is _FLOAT64:  # NumPy takes microseconds to name a dtype
-        return "float32" if dtype is _FLOAT32 else "float64"
+    name = _NAMES.get(dtype)  # NumPy takes microseconds to name a dtype
+    if name is not None:
+        return name
     return dtype.name if isinstance(dtype, np.dtype) else str(dtype).removeprefix("torch.")
 
 
@@ -108,3 +115,12 @@ def check_memory(n_bytes: int, name: str, remedy: str) -> None:
     free = available_memory()
     if n_bytes > free:
         raise MemoryError(f"{name} needs {n_bytes / 1e9:,.1f} GB, but {free / 1e9:,.1f} GB are available: {remedy}")
+
+
+def check_lam_shape(lam: tuple[int, ...], answer: tuple[int, ...]) -> None:
+    """Raise ValueError unless `lam`'s shape broadcasts to the answer's and leaves it as it is."""
+    fits = len(lam) <= len(answer) and all(a in (1, b) for a, b in zip(lam[::-1], answer[::-1], strict=False))
+    if not fits:
+        raise ValueError(
+            f"mean_square: lam has shape {tuple(lam)}, which does not broadcast to the answer's {tuple(answer)}"
+        )

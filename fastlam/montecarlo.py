@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from fastlam import arrays, threads
+from fastlam import arrays, autograd, rows, threads
 from fastlam.kernels import cpu
 from fastlam.kernels.launch import compiled
-from fastlam.kernels.square import add_square, square
 from fastlam.processes import Process
 
 PATH_NANOSECONDS = {"float32": 0.8, "float64": 2.1}  # per normal on one core, for the choice of threads
-READ_NANOSECONDS = {"float32": 0.15, "float64": 0.3}  # per element on one core
-SLAB_BYTES = 2**22  # how much of an input in an unusual layout is copied at a time
 
 
 def simulate(
@@ -111,7 +107,7 @@ def _fill_paths(
     coefficients = np.ascontiguousarray(process.coefficients(steps), real)
     width = min(cpu.TILE, max(64, n // (4 * threads.thread_count()) // 64 * 64))
     kernel = compiled(cpu.make_simulate, process.step, process.n_coefficients, real, antithetic)
-    threads.run(kernel, -(-n // width), cpu.SIMULATE_SCRATCH_BYTES, PATH_NANOSECONDS[real] * m * n,
+    threads.run(kernel, -(-n // width), PATH_NANOSECONDS[real] * m * n,
                 paths.ctypes.data, paths.strides[0] // paths.itemsize, m, n, width,
                 first_path, seed % 2**32, seed >> 32, process.x0, coefficients.ctypes.data)  # fmt: skip
 
@@ -164,16 +160,10 @@ def _check_out(out: Any, torch_like: bool, shape: tuple[int, int], real: str) ->
     paths = np.asarray(out)
     if not paths.flags.writeable:
         raise ValueError("simulate: out is read-only")
-    rows = paths.strides[0] >= shape[1] * paths.itemsize or shape[0] == 1
-    if not (_kernel_ready(paths) and rows):
+    apart = paths.strides[0] >= shape[1] * paths.itemsize or shape[0] == 1
+    if not (rows.readable(paths) and apart):
         raise ValueError("simulate: out must have contiguous, aligned rows in native byte order that do not overlap")
     return paths
-
-
-def _kernel_ready(x: np.ndarray) -> bool:
-    """Can a kernel read rows of x in place?"""
-    contiguous = x.strides[-1] == x.itemsize or x.shape[-1] == 1
-    return contiguous and x.flags.aligned and x.dtype.isnative and all(s % x.itemsize == 0 for s in x.strides[:-1])
 
 
 def mean_square(x: Any, lam: Any = 1.0, *, index: Any = None) -> Any:
@@ -215,10 +205,9 @@ def mean_square(x: Any, lam: Any = 1.0, *, index: Any = None) -> Any:
     Source: README, "The promises"; fastlam.reference.mean_square is its specification.
     """
     if arrays.is_torch(x, "mean_square: x"):
-        from fastlam import autograd  # autograd imports this module
-
         return autograd.mean_square(x, lam, index)
-    mean = row_means(x, index).astype(arrays.dtype_name(x))
+    rows.check_rows(x)
+    mean = rows.array_means(x, index, arrays.dtype_name(x))
     return (_check_lam(lam, mean) * mean)[()]
 
 
@@ -242,10 +231,9 @@ def mean_square_value_and_grad(x: Any, lam: Any = 1.0, *, index: Any = None) -> 
     (array([5.]), array([2.5]))
     """
     if arrays.is_torch(x, "mean_square_value_and_grad: x"):
-        from fastlam import autograd
-
         return autograd.mean_square_value_and_grad(x, lam, index)
-    mean = row_means(x, index).astype(arrays.dtype_name(x))
+    rows.check_rows(x)
+    mean = rows.array_means(x, index, arrays.dtype_name(x))
     return (_check_lam(lam, mean) * mean)[()], mean[()]
 
 
@@ -260,111 +248,5 @@ def _check_lam(lam: Any, mean: np.ndarray) -> np.ndarray:
         if lam.dtype.kind not in "iuf":
             raise TypeError(f"mean_square: lam has dtype {lam.dtype}, but must be real")
         lam = lam.reshape(()) if lam.size == 1 else lam
-        check_lam_shape(lam.shape, mean.shape)
+        arrays.check_lam_shape(lam.shape, mean.shape)
     return np.asarray(lam, mean.dtype)
-
-
-def check_lam_shape(lam: tuple[int, ...], answer: tuple[int, ...]) -> None:
-    """Raise ValueError unless `lam`'s shape broadcasts to the answer's and leaves it as it is."""
-    fits = len(lam) <= len(answer) and all(a in (1, b) for a, b in zip(lam[::-1], answer[::-1], strict=False))
-    if not fits:
-        raise ValueError(
-            f"mean_square: lam has shape {tuple(lam)}, which does not broadcast to the answer's {tuple(answer)}"
-        )
-
-
-def row_means(x: np.ndarray, index: Any = None) -> np.ndarray:
-    """Mean of x**2 over the last axis, in float64, of shape `index.shape + x.shape[1:-1]` or `x.shape[:-1]`."""
-    real = check_rows(x)
-    rows = None if index is None else check_index(index, x.shape)
-    if not _kernel_ready(x):
-        return _slab_means(x, rows)
-    offsets = _row_offsets(x, rows)
-    n = x.shape[-1]
-    block = cpu.BLOCK_TILES * cpu.TILE
-    blocks = -(-n // block)
-    sums = np.empty((offsets.size, blocks))
-    grain = _grain(sums.size, min(n, block))
-    kernel = compiled(cpu.make_mean, add_square, real)
-    threads.run(kernel, -(-sums.size // grain), cpu.MEAN_SCRATCH_BYTES, READ_NANOSECONDS[real] * offsets.size * n,
-                x.ctypes.data, offsets.ctypes.data, offsets.size, n, blocks, grain, sums.ctypes.data)  # fmt: skip
-    while sums.shape[1] > 1:  # the tree's last levels: neighbours, whatever is missing counting as zero
-        odd = sums[:, 2 * (sums.shape[1] // 2) :]
-        sums = np.concatenate([sums[:, : 2 * (sums.shape[1] // 2) : 2] + sums[:, 1::2], odd], axis=1)
-    return (sums / n).reshape(offsets.shape)
-
-
-def row_slopes(x: np.ndarray, weights: np.ndarray, index: Any = None) -> np.ndarray:
-    """Gradient in x of sum(weights * row_means(x, index)): `2 x weights / n`, rows that repeat adding up; dtype of x."""
-    real = check_rows(x)
-    n = x.shape[-1]
-    answer = np.zeros(x.shape, real) if index is not None else np.empty(x.shape, real)
-    weights = np.asarray(weights, np.float64) / n
-    rows = None
-    if index is not None:
-        rows, slots = np.unique(check_index(index, x.shape), return_inverse=True)
-        total = np.zeros((rows.size, *x.shape[1:-1]))
-        np.add.at(total, slots.reshape(-1), weights.reshape(-1, *x.shape[1:-1]))
-        weights = total
-    if not _kernel_ready(x):
-        x = np.ascontiguousarray(x, real)
-    offsets, answer_offsets = _row_offsets(x, rows), _row_offsets(answer, rows)
-    weights = np.ascontiguousarray(weights)
-    block = min(n, cpu.BLOCK_TILES * cpu.TILE)
-    items = offsets.size * -(-n // block)
-    grain = _grain(items, block)
-    kernel = compiled(cpu.make_slope, square, real)
-    threads.run(kernel, -(-items // grain), 0, 2 * READ_NANOSECONDS[real] * offsets.size * n,
-                x.ctypes.data, offsets.ctypes.data, offsets.size, n, weights.ctypes.data, grain,
-                answer.ctypes.data, answer_offsets.ctypes.data)  # fmt: skip
-    return answer
-
-
-def check_rows(x: Any) -> str:
-    """Return the dtype of `x`; raise TypeError or ValueError unless it has rows that can be reduced."""
-    real = arrays.check_float(x, "mean_square: x")
-    if x.ndim < 1 or math.prod(x.shape) == 0:
-        raise ValueError(f"mean_square: x must have at least one element and one axis, but has shape {tuple(x.shape)}")
-    return real
-
-
-def check_index(index: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """`index` as int64 positions in the first axis of `shape`."""
-    if len(shape) < 2:
-        raise ValueError(f"mean_square: index picks rows, but x has shape {tuple(shape)}")
-    rows = np.asarray(index)
-    if rows.dtype.kind not in "iu":
-        raise TypeError(f"mean_square: index must hold integers, but has dtype {rows.dtype}")
-    if rows.size == 0:
-        raise ValueError("mean_square: index is empty")
-    outside = (rows < -shape[0]) | (rows >= shape[0])
-    if outside.any():
-        raise IndexError(f"mean_square: index holds {rows[outside][0]}, but x has {shape[0]} rows")
-    return np.where(rows < 0, rows + shape[0], rows).astype(np.int64)
-
-
-def _row_offsets(x: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
-    """Where each row starts, in elements from the first; of the answer's shape."""
-    starts = None
-    for axis in range(x.ndim - 1):
-        stride = x.strides[axis] // x.itemsize
-        positions = rows if axis == 0 and rows is not None else np.arange(x.shape[axis])
-        starts = positions * stride if starts is None else starts[..., np.newaxis] + positions * stride
-    return np.zeros((), np.int64) if starts is None else np.ascontiguousarray(starts)
-
-
-def _grain(items: int, elements: int) -> int:
-    """Items in one claim: at least 64 K elements, so that reads are long; at most an eighth of a thread's share."""
-    return max(1, min(items // (8 * threads.thread_count()), items), -(-65536 // elements))
-
-
-def _slab_means(x: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
-    """row_means of an input that no kernel reads in place, copied a slab of rows at a time."""
-    real = arrays.dtype_name(x)
-    if x.ndim == 1:
-        return row_means(np.ascontiguousarray(x, real))
-    positions = np.arange(x.shape[0]) if rows is None else rows.reshape(-1)
-    step = max(1, SLAB_BYTES // (x[0].size * x.itemsize))
-    slabs = [positions[start : start + step] for start in range(0, positions.size, step)]
-    means = np.concatenate([row_means(np.ascontiguousarray(x[slab], real)) for slab in slabs])
-    return means if rows is None else means.reshape(*rows.shape, *x.shape[1:-1])

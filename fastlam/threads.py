@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 
-CACHE_LINE = 64
 ALONE_BELOW = 200_000  # nanoseconds of work under which waking a helper costs more than it brings
 ANSWER_WITHIN = 50_000_000  # nanoseconds between two looks at signals: Ctrl-C is answered in this time
 
@@ -22,43 +20,20 @@ def thread_count() -> int:
     return torch.get_num_threads()
 
 
-class _Own(threading.local):
-    """A thread's own counter and scratch, so that a small call allocates nothing."""
-
-    def __init__(self) -> None:
-        self.claims = np.zeros(1, np.int64)
-        self.claims_address = self.claims.ctypes.data
-        self.reserve(0)
-
-    def reserve(self, n_bytes: int) -> int:
-        """Address of at least `n_bytes`, on a cache line."""
-        self.size = n_bytes
-        self.scratch = np.empty(n_bytes + CACHE_LINE, np.uint8)
-        self.scratch_address = -(-self.scratch.ctypes.data // CACHE_LINE) * CACHE_LINE
-        return self.scratch_address
-
-    def scratch_of(self, n_bytes: int) -> int:
-        return self.scratch_address if n_bytes <= self.size else self.reserve(n_bytes)
-
-
-_own = _Own()
-
-
-def run(kernel: Callable[..., bool], n_chunks: int, scratch_bytes: int, nanoseconds: float, *arguments: object) -> None:
-    """Call `kernel(claims, n_chunks, budget, scratch, *arguments)` until its chunks are done.
+def run(kernel: Callable[..., bool], n_chunks: int, nanoseconds: float, *arguments: object) -> None:
+    """Call `kernel(claims, n_chunks, budget, *arguments)` until its chunks are done.
 
     `nanoseconds` is a guess of the whole work on one thread: it decides whether helpers are worth waking.
     """
     if nanoseconds < ALONE_BELOW:
-        _own.claims[0] = 0
-        kernel(_own.claims_address, n_chunks, n_chunks + 1, _own.scratch_of(scratch_bytes), *arguments)
+        kernel(0, n_chunks, n_chunks, *arguments)
         return
     claims = np.zeros(1, np.int64)
     counter = claims.ctypes.data
     budget = max(1, int(n_chunks * min(1.0, ANSWER_WITHIN / nanoseconds)))
 
     def work() -> None:
-        while kernel(counter, n_chunks, budget, _own.scratch_of(scratch_bytes), *arguments):
+        while kernel(counter, n_chunks, budget, *arguments):
             pass
 
     futures = _helpers(work, min(thread_count(), n_chunks) - 1)

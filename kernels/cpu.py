@@ -1,15 +1,15 @@
 """The loops for the CPU. Each `make_*` closes a loop over its elements and gives (function, signature) to compile.
 
 All kernels are serial and release the GIL. They share work by claiming chunks: each call takes chunks from the counter
-at `claims` until `n_chunks` are gone (it returns False) or `budget` are done (True). No answer depends on who takes
-what. Arrays come as addresses; strides count elements; `scratch` is the call's own, `*_scratch_bytes` long.
+at `claims` until `n_chunks` are gone (it returns False) or `budget` are done (True); with `claims` 0 it is alone and
+takes them in order. No answer depends on who takes what. Arrays come as addresses; strides count elements.
 """
 
 import numpy as np
 from numba import carray, njit, types
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from .floats import claim, pointer
+from .memory import claim, pointer, stack
 from .normal import normals_float32, normals_float64
 from .philox import philox
 
@@ -17,8 +17,10 @@ F64 = np.float64
 U32, U64 = np.uint32, np.uint64
 
 TILE = 1024  # paths whose words and state stay in the first-level cache; elements of one leaf of the reduction tree
+WORDS = 4 * TILE
 LANES = 128  # independent sums in a leaf, each over every 128th element
 FOLD_TILES = 4  # leaves whose lanes are folded together: their latencies overlap
+FOLD_LANES = FOLD_TILES * LANES
 BLOCK_TILES = 16  # leaves of one claimed block of a row
 
 I = types.int64  # noqa: E741
@@ -34,9 +36,6 @@ def _pair_float64(words, pair, i):
     radius_word = U64(words[0, i]) | (U64(words[1, i]) << U64(32))
     angle_word = U64(words[2, i]) | (U64(words[3, i]) << U64(32))
     return normals_float64(radius_word, angle_word)
-
-
-SIMULATE_SCRATCH_BYTES = TILE * (4 * 4 + 8 + 8)  # words, state, and a row for the time after the last
 
 
 def make_simulate(step, n_coefficients, dtype, antithetic):
@@ -66,14 +65,14 @@ def make_simulate(step, n_coefficients, dtype, antithetic):
             out1[i] = x
             state[i] = x
 
-    def simulate(claims, n_chunks, budget, scratch, out, row_stride, n_times, n_paths, width, first_path, key0, key1,
+    def simulate(claims, n_chunks, budget, out, row_stride, n_times, n_paths, width, first_path, key0, key1,
                  x0, coefficients):  # fmt: skip
-        words = carray(pointer(scratch, U32), (4, TILE))
-        state = carray(pointer(scratch + 16 * TILE, real), (TILE,))
-        spare = carray(pointer(scratch + 24 * TILE, real), (TILE,))
+        words = carray(stack(U32, WORDS), (4, TILE))
+        state = carray(stack(real, TILE), (TILE,))
+        spare = carray(stack(real, TILE), (TILE,))  # takes the time after the last where their number is odd
         steps = carray(pointer(coefficients, real), (n_times, n_coefficients))
-        for _ in range(budget):
-            chunk = claim(claims)
+        for done in range(budget):
+            chunk = claim(claims) if claims else done
             if chunk >= n_chunks:
                 return False
             start = chunk * width
@@ -94,20 +93,29 @@ def make_simulate(step, n_coefficients, dtype, antithetic):
                 two_steps(out0, out1, state, words, pair, first, n, c0, c1)
         return True
 
-    signature = types.boolean(I, I, I, I, I, I, I, I, I, types.uint64, types.uint64, types.uint64, types.float64, I)
+    signature = types.boolean(I, I, I, I, I, I, I, I, types.uint64, types.uint64, types.uint64, types.float64, I)
     return simulate, signature
 
 
-MEAN_SCRATCH_BYTES = 8 * (FOLD_TILES * LANES + BLOCK_TILES)
+@njit(inline="always")
+def _fold(values, n):
+    """Add neighbours until one is left in values[0], whatever is missing counting as zero."""
+    while n > 1:
+        for pair in range(n // 2):
+            values[pair] = values[2 * pair] + values[2 * pair + 1]
+        if n % 2:
+            values[n // 2] = values[n - 1]
+        n = (n + 1) // 2
 
 
-def make_mean(add, dtype):
-    """Sums over blocks of rows, in float64: sums[row, block] by total = add(total, x), rows starting at offsets[row].
+def make_mean(add, dtype, mean_dtype):
+    """Means of rows starting at offsets[row], accumulated in float64 by total = add(total, x).
 
     The tree: in a leaf of 1024 elements lane l adds elements l, l + 128, ... in order, then lanes fold by halves;
-    leaves fold by neighbours, (0 1)(2 3)..., whatever is missing counting as zero. So a block is any aligned 2**p leaves.
+    leaves fold by neighbours. A block is 2**p aligned leaves, so that its sum is a node of the tree. Where a row is one
+    block its sum over `divisor` goes to means[row], else the sums go to sums[row, block] and `make_fold` does the rest.
     """
-    real = getattr(np, dtype)
+    real, mean_real = getattr(np, dtype), getattr(np, mean_dtype)
     itemsize = np.dtype(dtype).itemsize
 
     @njit(inline="always")
@@ -136,13 +144,14 @@ def make_mean(add, dtype):
         for leaf in range(n_leaves):
             leaves[leaf] = lanes[leaf, 0]
 
-    def mean(claims, n_chunks, budget, scratch, x, offsets, n_rows, n, blocks, grain, sums):
-        lanes = carray(pointer(scratch, F64), (FOLD_TILES, LANES))
-        leaves = carray(pointer(scratch + 8 * FOLD_TILES * LANES, F64), (BLOCK_TILES,))
+    def mean(claims, n_chunks, budget, x, offsets, n_rows, n, blocks, grain, divisor, sums, means):
+        lanes = carray(stack(F64, FOLD_LANES), (FOLD_TILES, LANES))
+        leaves = carray(stack(F64, BLOCK_TILES), (BLOCK_TILES,))
         starts = carray(pointer(offsets, np.int64), (n_rows,))
-        answer = carray(pointer(sums, F64), (n_rows * blocks,))
-        for _ in range(budget):
-            chunk = claim(claims)
+        block_sums = carray(pointer(sums, F64), (n_rows * blocks,))
+        answer = carray(pointer(means, mean_real), (n_rows,))
+        for done in range(budget):
+            chunk = claim(claims) if claims else done
             if chunk >= n_chunks:
                 return False
             for item in range(chunk * grain, min((chunk + 1) * grain, n_rows * blocks)):
@@ -153,20 +162,32 @@ def make_mean(add, dtype):
                     first = start + leaf * TILE
                     address = x + (starts[row] + first) * itemsize
                     leaf_sums(leaves[leaf:], min(FOLD_TILES, n_leaves - leaf), address, n - first, lanes)
-                while n_leaves > 1:
-                    for pair in range(n_leaves // 2):
-                        leaves[pair] = leaves[2 * pair] + leaves[2 * pair + 1]
-                    if n_leaves % 2:
-                        leaves[n_leaves // 2] = leaves[n_leaves - 1]
-                    n_leaves = (n_leaves + 1) // 2
-                answer[item] = leaves[0]
+                _fold(leaves, n_leaves)
+                if blocks == 1:
+                    answer[row] = mean_real(leaves[0] / divisor)
+                else:
+                    block_sums[item] = leaves[0]
         return True
 
-    return mean, types.boolean(I, I, I, I, I, I, I, I, I, I, I)
+    return mean, types.boolean(I, I, I, I, I, I, I, I, I, I, I, I)
+
+
+def make_fold(mean_dtype):
+    """The last levels of the tree: means[row] of block sums[row, block], which it overwrites."""
+    mean_real = getattr(np, mean_dtype)
+
+    def fold(sums, n_rows, blocks, divisor, means):
+        block_sums = carray(pointer(sums, F64), (n_rows, blocks))
+        answer = carray(pointer(means, mean_real), (n_rows,))
+        for row in range(n_rows):
+            _fold(block_sums[row], blocks)
+            answer[row] = mean_real(block_sums[row, 0] / divisor)
+
+    return fold, types.void(I, I, I, I, I)
 
 
 def make_slope(functional, dtype):
-    """out[row, i] = slope of functional(x[row, i]; weights[row]) in x, for rows that start at offsets and out_offsets."""
+    """out[row, i] = slope in x of functional(x[row, i]; weights[row]), rows starting at offsets and out_offsets."""
     real = getattr(np, dtype)
     itemsize = np.dtype(dtype).itemsize
 
@@ -175,13 +196,12 @@ def make_slope(functional, dtype):
         for i in range(n):
             out[i] = real(functional(F64(x[i]), weight)[1])
 
-    def slope(claims, n_chunks, budget, scratch, x, offsets, n_rows, n, weights, grain, out, out_offsets):
+    def slope(claims, n_chunks, budget, x, offsets, n_rows, n, blocks, grain, weights, out, out_offsets):
         starts = carray(pointer(offsets, np.int64), (n_rows,))
         out_starts = carray(pointer(out_offsets, np.int64), (n_rows,))
         row_weights = carray(pointer(weights, F64), (n_rows,))
-        blocks = (n + BLOCK_TILES * TILE - 1) // (BLOCK_TILES * TILE)
-        for _ in range(budget):
-            chunk = claim(claims)
+        for done in range(budget):
+            chunk = claim(claims) if claims else done
             if chunk >= n_chunks:
                 return False
             for item in range(chunk * grain, min((chunk + 1) * grain, n_rows * blocks)):

@@ -1,4 +1,4 @@
-"""Arithmetic that gives the same bits on every target: explicit fma, bit casts, polynomials, addresses.
+"""Arithmetic that gives the same bits on every target: explicit fma, bit casts, polynomials.
 
 A product and a sum are contracted only where `fma` says so, so that no compiler has a choice to make. Each polynomial
 interpolates its function at the Chebyshev nodes of its range; tests/test_normal.py computes the coefficients anew.
@@ -7,7 +7,6 @@ interpolates its function at the Chebyshev nodes of its range; tests/test_normal
 import math
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
 from numba.core.errors import TypingError
 from numba.core.extending import intrinsic
@@ -43,28 +42,6 @@ bits_of_float32 = _bit_cast(types.float32, types.int32)
 float32_of_bits = _bit_cast(types.int32, types.float32)
 bits_of_float64 = _bit_cast(types.float64, types.int64)
 float64_of_bits = _bit_cast(types.int64, types.float64)
-
-
-@intrinsic
-def pointer(typingctx, address, dtype):
-    """The integer `address` as a pointer to `dtype`: kernels are called with plain integers."""
-    kind = types.CPointer(dtype.dtype)
-
-    def codegen(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], context.get_value_type(kind))
-
-    return kind(address, dtype), codegen
-
-
-@intrinsic
-def claim(typingctx, address):
-    """Atomically add one to the int64 at `address` and return what was there: the next chunk to work on."""
-
-    def codegen(context, builder, signature, arguments):
-        counter = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
-        return builder.atomic_rmw("add", counter, ir.Constant(ir.IntType(64), 1), "monotonic")
-
-    return types.int64(types.int64), codegen
 
 
 @intrinsic

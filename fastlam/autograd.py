@@ -1,0 +1,175 @@
+"""`mean_square` for torch: an opaque op, an autograd.Function around it, and terms that carry every transform.
+
+`lam` multiplies in torch, so whatever is asked of it composes by itself; only s(x) = mean(x**2) is ours. In x:
+
+* a plain backward runs our slope kernel (`MeanSquare`);
+* under `torch.func`, forward-mode AD, or a graph of the backward itself, s is written as the op's value plus the terms
+  of its Taylor series around x in plain torch. They vanish in value, and carry first and second derivatives exactly:
+  s is a quadratic, so there are no others.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch.autograd import forward_ad
+
+from fastlam import arrays, rows
+
+_library = torch.library.Library("fastlam", "DEF")
+_library.define("mean_square(Tensor x, Tensor? index=None) -> Tensor")
+_library.define("mean_square_backward(Tensor x, Tensor weight, Tensor? index=None) -> Tensor")
+
+
+def _mean_square_backward_cpu(x: torch.Tensor, weight: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
+    index = None if index is None else rows.array_of(index)
+    return torch.from_numpy(rows.array_slopes(rows.array_of(x), rows.array_of(weight), index))
+
+
+_library.impl("mean_square", rows.tensor_means, "CPU")
+_library.impl("mean_square_backward", _mean_square_backward_cpu, "CPU")
+
+
+@torch.library.register_fake("fastlam::mean_square")
+def _mean_square_fake(x: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
+    return x.new_empty(x.shape[:-1] if index is None else (*index.shape, *x.shape[1:-1]))
+
+
+@torch.library.register_fake("fastlam::mean_square_backward")
+def _mean_square_backward_fake(
+    x: torch.Tensor, weight: torch.Tensor, index: torch.Tensor | None = None
+) -> torch.Tensor:
+    return x.new_empty(x.shape)
+
+
+@torch.library.register_vmap("fastlam::mean_square")
+def _mean_square_vmap(info: Any, in_dims: tuple, x: torch.Tensor, index: torch.Tensor | None = None) -> tuple:
+    """Leading axes are ours to have many of: a batch of x goes before its last, a batch of indices before the first."""
+    in_x, in_index = in_dims[0], in_dims[1] if len(in_dims) > 1 else None
+    if in_x is not None and in_index is not None:
+        pairs = zip(x.unbind(in_x), index.unbind(in_index), strict=True)  # type: ignore[union-attr]
+        return torch.stack([torch.ops.fastlam.mean_square(a, b) for a, b in pairs]), 0
+    if in_x is not None:
+        mean = torch.ops.fastlam.mean_square(x.movedim(in_x, -2), index)
+        return mean, mean.ndim - 1
+    return torch.ops.fastlam.mean_square(x, index.movedim(in_index, 0)), 0  # type: ignore[union-attr]
+
+
+class MeanSquare(torch.autograd.Function):
+    """s(x) = mean(x**2) over the last axis, rows picked by `index`, with its gradient in x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
+        """Mean of squares of each row."""
+        ctx.save_for_backward(x, index)
+        return torch.ops.fastlam.mean_square(x.detach(), index)
+
+    @staticmethod
+    def backward(ctx: Any, weight: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """Gradient in x: `2 x weight / n`; in plain torch where it shall be differentiated again."""
+        x, index = ctx.saved_tensors
+        if not torch.is_grad_enabled():
+            return torch.ops.fastlam.mean_square_backward(x.detach(), weight, index), None
+        slopes = (2 / x.shape[-1]) * weight.unsqueeze(-1) * _picked(x, index)
+        if index is None:
+            return slopes, None
+        flat = slopes.reshape(-1, *x.shape[1:])
+        return torch.zeros_like(x).index_add(0, index.reshape(-1) % x.shape[0], flat), None
+
+
+def _picked(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
+    return x if index is None else x[index]
+
+
+def _taylor(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
+    """s(x) as a value that no transform sees through, plus (2/n) x0.d + (1/n) d.d with d = x - x0 = 0."""
+    still = x.detach()
+    value = torch.ops.fastlam.mean_square(still, index)
+    still = _picked(still, index)
+    move = _picked(x, index) - still
+    return value + ((2 * still + move) * move).sum(-1) / x.shape[-1]
+
+
+def _mean(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        return _taylor(x, index)
+    if x.requires_grad and torch.is_grad_enabled():
+        return MeanSquare.apply(x, index)
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or not x.is_cpu:
+        return torch.ops.fastlam.mean_square(x, index)
+    return rows.tensor_means(x, index)  # the op without its dispatch, which costs as much as a small call
+
+
+def _check_index(index: Any, x: torch.Tensor) -> torch.Tensor | None:
+    if index is None:
+        return None
+    index = torch.as_tensor(index)
+    if index.dtype.is_floating_point or index.dtype.is_complex or index.dtype == torch.bool:
+        raise TypeError(f"mean_square: index must hold integers, but has dtype {index.dtype}")
+    if x.ndim < 2:
+        raise ValueError(f"mean_square: index picks rows, but x has shape {tuple(x.shape)}")
+    if index.numel() == 0:
+        raise ValueError("mean_square: index is empty")
+    return index
+
+
+def _check_lam(lam: Any, x: torch.Tensor, mean: torch.Tensor) -> torch.Tensor | float:
+    """`lam` in the dtype of x, of a shape that leaves the answer's alone."""
+    if isinstance(lam, (int, float)) and not isinstance(lam, bool):
+        return lam
+    if isinstance(lam, (np.number, np.ndarray)):
+        lam = torch.as_tensor(lam)
+    if not isinstance(lam, torch.Tensor):
+        raise TypeError(f"mean_square: lam must be a number or a tensor, but is {type(lam).__name__}")
+    if lam.is_complex() or lam.dtype == torch.bool:
+        raise TypeError(f"mean_square: lam has dtype {lam.dtype}, but must be real")
+    if lam.ndim > 0:
+        if lam.device != x.device:
+            raise ValueError(f"mean_square: x is on {x.device}, but lam is on {lam.device}")
+        lam = lam.reshape(()) if lam.numel() == 1 else lam
+        arrays.check_lam_shape(lam.shape, mean.shape)
+    return lam if lam.dtype == x.dtype else lam.to(x.dtype)
+
+
+def mean_square(x: torch.Tensor, lam: Any, index: Any) -> torch.Tensor:
+    """`fastlam.mean_square` for tensors."""
+    rows.check_rows(x)
+    mean = _mean(x, _check_index(index, x))
+    return _check_lam(lam, x, mean) * mean
+
+
+def mean_square_value_and_grad(x: torch.Tensor, lam: Any, index: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """`fastlam.mean_square_value_and_grad` for tensors."""
+    rows.check_rows(x)
+    with torch.no_grad():
+        grad = rows.tensor_means(x, _check_index(index, x))
+        return _check_lam(lam, x, grad) * grad, grad
+
+
+class LambdaModel(torch.nn.Module):
+    """The model `k = lam * mean(x**2)` with the one parameter `lam`.
+
+    Parameters
+    ----------
+    lam : float
+        Where training starts.
+    dtype : torch.dtype, optional
+        Of the parameter; torch's default dtype by default.
+
+    Examples
+    --------
+    >>> import torch, fastlam
+    >>> model = fastlam.LambdaModel(lam=0.5)
+    >>> model(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor([1.2500, 6.2500], grad_fn=<MulBackward0>)
+    """
+
+    def __init__(self, lam: float = 0.0, *, dtype: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.lam = torch.nn.Parameter(torch.tensor(float(lam), dtype=dtype or torch.get_default_dtype()))
+
+    def forward(self, x: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
+        """`fastlam.mean_square(x, self.lam, index=index)`, of shape `x.shape[:-1]`."""
+        return mean_square(x, self.lam, index)

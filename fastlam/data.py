@@ -1,0 +1,227 @@
+"""Paths and targets in files (.npy, .npz, .csv, .parquet), read without trust and written whole or not at all."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from fastlam import arrays
+from fastlam.readers import check_suffix, pyarrow_and_parquet, read_array
+
+LAYOUTS = ("times-by-paths", "paths-by-times")
+SLAB = 2**22  # elements copied at a time into a file of the other layout
+
+
+def load_paths(path: str | os.PathLike[str], layout: str = "times-by-paths") -> np.ndarray:
+    """Read paths from a file, time-major.
+
+    The rows of the file are the rows of a matrix in the given layout: one time each for "times-by-paths", one path
+    each for "paths-by-times". A row is a line of a `.csv`, a row of a `.parquet` table, `array[j]` of an array.
+
+    Parameters
+    ----------
+    path : str or path
+        `.npy`: memory-mapped, so it may be larger than memory. `.npz`: its only array, or the one named `x`. `.csv`:
+        numbers between commas, the first line a header if no cell of it is a number. `.parquet`: every column a
+        number (pandas' index left out); needs pyarrow.
+    layout : str
+        "times-by-paths" or "paths-by-times".
+
+    Returns
+    -------
+    array, shape (m, n)
+        Row `j` holds the paths at time `j`. float32 stays, integers and float16 become float64, a `.csv` is float64.
+        A `.npy` is a read-only map of the file, transposed in place for "paths-by-times".
+
+    Raises
+    ------
+    OSError, ValueError, TypeError, ImportError, MemoryError
+        No such file, not what its suffix says, not a matrix of real numbers, pyarrow missing, too large.
+
+    Examples
+    --------
+    >>> import numpy as np, os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = os.path.join(folder, "x.npy")
+    ...     save_paths(file, np.ones((3, 5)), layout="paths-by-times")
+    ...     np.load(file).shape, load_paths(file, layout="paths-by-times").shape
+    ((5, 3), (3, 5))
+    """
+    transposed = _is_transposed(layout, "load_paths")
+    matrix = read_array(Path(path), "x", transposed)
+    if matrix.ndim != 2 or matrix.size == 0:
+        raise ValueError(f"{path} holds an array of shape {matrix.shape}, but paths are a matrix, one row a time")
+    return matrix.T if transposed else matrix
+
+
+def load_targets(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read targets `k` from a file, one number a time.
+
+    Parameters
+    ----------
+    path : str or path
+        As for `load_paths`; one row or one column. Of a `.npz`: its only array, or the one named `k`.
+
+    Returns
+    -------
+    array, shape (m,), float64
+
+    Raises
+    ------
+    OSError, ValueError, TypeError, ImportError, MemoryError
+        As for `load_paths`; also ValueError with the position of a NaN or infinity.
+
+    Examples
+    --------
+    >>> import numpy as np, os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = os.path.join(folder, "k.npy")
+    ...     np.save(file, np.array([1, 2, 3]))
+    ...     load_targets(file)
+    array([1., 2., 3.])
+    """
+    values = read_array(Path(path), "k")
+    if values.size == 0 or values.size != max(values.shape, default=1):
+        raise ValueError(f"{path} holds an array of shape {values.shape}, but targets are one number a time")
+    targets = np.array(values, np.float64).reshape(-1)
+    for j in np.flatnonzero(~np.isfinite(targets))[:1]:
+        raise ValueError(f"{path}: targets must be finite, but k[{j}] = {targets[j]}")
+    return targets
+
+
+def save_paths(path: str | os.PathLike[str], x: np.ndarray, layout: str = "times-by-paths", **more: np.ndarray) -> None:
+    """Write paths to a file that `load_paths` reads back: all of it or, whatever happens, nothing.
+
+    Parameters
+    ----------
+    path : str or path
+        `.npy`, `.npz`, `.csv` or `.parquet`; replaced if it exists.
+    x : array, shape (m, n)
+        float32 or float64, any layout.
+    layout : str
+        Of the file: "times-by-paths" or "paths-by-times".
+    **more : array
+        Further arrays for a `.npz`.
+
+    Raises
+    ------
+    OSError, ValueError, TypeError, ImportError
+        Bad arguments, no room, pyarrow missing.
+
+    Examples
+    --------
+    >>> import numpy as np, os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = os.path.join(folder, "x.csv")
+    ...     save_paths(file, np.array([[1.0, 2.5], [3.0, 4.0]]))
+    ...     load_paths(file)
+    array([[1. , 2.5],
+           [3. , 4. ]])
+    """
+    path = Path(path)
+    suffix = check_suffix(path)
+    transposed = _is_transposed(layout, "save_paths")
+    real = arrays.check_float(x, "save_paths: x")
+    if x.ndim != 2 or x.size == 0:
+        raise ValueError(f"save_paths: x must be a matrix with at least one element, but has shape {x.shape}")
+    if more and suffix != ".npz":
+        raise ValueError(f"save_paths: only a .npz holds further arrays, but path is {path}")
+    matrix = x.T if transposed else x
+    if suffix == ".npy":
+        with new_npy(path, matrix.shape, real) as file:
+            step = max(1, SLAB // matrix.shape[1])
+            for start in range(0, len(matrix), step):
+                file[start : start + step] = matrix[start : start + step]
+        return
+    with atomic_write(path) as temporary:
+        if suffix == ".npz":
+            np.savez(temporary, x=matrix, **more)  # type: ignore[arg-type]
+        elif suffix == ".csv":
+            np.savetxt(temporary, matrix, delimiter=",", fmt="%.9g" if real == "float32" else "%.17g")
+        else:
+            _write_parquet(temporary, matrix, "time" if transposed else "path")
+
+
+@contextmanager
+def new_npy(path: str | os.PathLike[str], shape: tuple[int, ...], dtype: str) -> Iterator[np.ndarray]:
+    """Yield a writable memory map that becomes the `.npy` file `path` once the block ends well."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    with atomic_write(path) as temporary:
+        free = shutil.disk_usage(temporary.parent).free
+        if size > free:
+            raise OSError(f"{path} needs {size / 1e9:,.1f} GB, but {free / 1e9:,.1f} GB are free on its disk")
+        file = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.dtype(dtype), shape=shape)
+        with temporary.open("r+b") as handle:  # a map of a file with holes dies of SIGBUS where the disk fills up
+            os.posix_fallocate(handle.fileno(), 0, temporary.stat().st_size)
+        yield file
+        file.flush()
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`; it replaces `path` once the block ends well, else it is removed.
+
+    Readers see the old file or the new one, never a part, also after a kill or a power cut.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic_write(os.path.join(folder, "fit.json")) as temporary:
+    ...         size = temporary.write_text("{}")
+    ...     os.listdir(folder)
+    ['fit.json']
+    """
+    target = check_target(path)
+    temporary = target.with_name(f".{target.stem[:100]}.{secrets.token_hex(4)}.tmp{target.suffix}")
+    try:
+        temporary.touch(exist_ok=False)
+        yield temporary
+        if target.exists():
+            shutil.copymode(target, temporary)
+        _sync(temporary)
+        os.replace(temporary, target)
+        _sync(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_target(path: str | os.PathLike[str]) -> Path:
+    """Return where writing to `path` ends (links followed); raise OSError unless a file can stand there."""
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {target.parent}")
+    if not os.access(target.parent, os.W_OK):
+        raise PermissionError(f"{path}: no permission to write to the folder {target.parent}")
+    if target.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, but must be a file")
+    if target.exists() and not target.is_file():
+        raise OSError(f"{path} is not a regular file")
+    return target
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_transposed(layout: str, name: str) -> bool:
+    if layout not in LAYOUTS:
+        raise ValueError(f"{name}: layout must be {' or '.join(LAYOUTS)}, but is {layout!r}")
+    return layout == LAYOUTS[1]
+
+
+def _write_parquet(path: Path, matrix: np.ndarray, column: str) -> None:
+    pyarrow, parquet = pyarrow_and_parquet()
+    names = [f"{column}_{i}" for i in range(matrix.shape[1])]
+    parquet.write_table(pyarrow.table([pyarrow.array(values) for values in matrix.T], names=names), path)

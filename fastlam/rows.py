@@ -1,0 +1,190 @@
+"""Rows of an array, wherever they lie in memory: their means of x**2 and the slopes of those, by the kernels.
+
+Here arrays are plain memory on the CPU, already of an accepted dtype; `montecarlo` and `autograd` say what users see.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from fastlam import arrays, threads
+from fastlam.kernels import cpu
+from fastlam.kernels.launch import compiled
+from fastlam.kernels.square import add_square, square
+
+BLOCK = cpu.BLOCK_TILES * cpu.TILE
+READ_NANOSECONDS = {"float32": 0.15, "float64": 0.3}  # per element on one core, for the choice of threads
+SLAB_ELEMENTS = 2**20  # how much of an input in an unusual layout is copied at a time
+CLAIM_ELEMENTS = 2**16  # least read in one claim: long reads keep the prefetcher busy
+CLAIMS = 256  # about as many for a large input
+
+
+class Plan(NamedTuple):
+    """How the kernels walk rows: where each starts (in elements), and how they are cut into blocks and claims."""
+
+    shape: tuple[int, ...]
+    offsets: np.ndarray
+    blocks: int
+    n_chunks: int
+    nanoseconds: float  # of reading it all on one thread
+    arguments: tuple[int, ...]  # as the kernels take them: address of offsets, rows, n, blocks, grain
+
+
+def plan(shape: tuple[int, ...], strides: tuple[int, ...], real: str, rows: np.ndarray | None = None) -> Plan:
+    """Plan of an array with these strides (in elements), or of its rows at positions `rows` of the first axis."""
+    if rows is None and math.prod(shape[:-1]) <= 4096:
+        return _remembered(shape, strides, real)
+    return _plan(shape, strides, real, rows)
+
+
+def _plan(shape: tuple[int, ...], strides: tuple[int, ...], real: str, rows: np.ndarray | None = None) -> Plan:
+    starts = np.zeros((), np.int64)
+    for axis, (size, stride) in enumerate(zip(shape[:-1], strides[:-1], strict=True)):
+        positions = rows if axis == 0 and rows is not None else np.arange(size)
+        starts = starts.reshape(starts.shape + (1,) * positions.ndim) + positions * stride
+    starts = np.ascontiguousarray(starts)
+    n = shape[-1]
+    blocks = -(-n // BLOCK)
+    items = starts.size * blocks
+    claim = max(CLAIM_ELEMENTS, starts.size * n // CLAIMS)
+    grain = max(1, min(items, claim // min(n, BLOCK)))
+    arguments = (starts.ctypes.data, starts.size, n, blocks, grain)
+    return Plan(starts.shape, starts, blocks, -(-items // grain), READ_NANOSECONDS[real] * starts.size * n, arguments)
+
+
+_remembered = lru_cache(maxsize=64)(_plan)
+
+
+def fill_means(address: int, real: str, walk: Plan, divisor: int, means: int, mean_real: str) -> None:
+    """Write sum(x**2) / divisor of each row of the plan, x being at `address`, to the `mean_real` array at `means`."""
+    kernel = compiled(cpu.make_mean, add_square, real, mean_real)
+    if walk.blocks == 1:
+        threads.run(kernel, walk.n_chunks, walk.nanoseconds, address, *walk.arguments, divisor, 0, means)
+        return
+    sums = np.empty((walk.offsets.size, walk.blocks))
+    threads.run(kernel, walk.n_chunks, walk.nanoseconds, address, *walk.arguments, divisor, sums.ctypes.data, means)
+    compiled(cpu.make_fold, mean_real)(sums.ctypes.data, *sums.shape, divisor, means)
+
+
+def tensor_means(x: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
+    """Mean of x**2 over the last axis of a CPU tensor, in its dtype."""
+    real = arrays.dtype_name(x)
+    if x.is_neg() or (x.stride(-1) != 1 and x.shape[-1] > 1):
+        return torch.from_numpy(array_means(array_of(x), None if index is None else array_of(index), real))
+    rows = None if index is None else check_index(array_of(index), tuple(x.shape))
+    walk = plan(x.shape, x.stride(), real, rows)
+    means = torch.empty(walk.shape, dtype=x.dtype)
+    fill_means(x.data_ptr(), real, walk, x.shape[-1], means.data_ptr(), real)
+    return means
+
+
+def array_means(x: np.ndarray, index: Any = None, mean_real: str = "float64") -> np.ndarray:
+    """Mean of x**2 over the last axis, of shape `x.shape[:-1]` or `index.shape + x.shape[1:-1]`."""
+    rows = None if index is None else check_index(index, x.shape)
+    if not readable(x):
+        return _slab_means(x, rows).astype(mean_real)
+    real = arrays.dtype_name(x)
+    walk = plan(x.shape, _element_strides(x), real, rows)
+    means = np.empty(walk.shape, mean_real)
+    fill_means(x.ctypes.data, real, walk, x.shape[-1], means.ctypes.data, mean_real)
+    return means
+
+
+def array_slopes(x: np.ndarray, weights: np.ndarray, index: Any = None) -> np.ndarray:
+    """Gradient in x of sum(weights * array_means(x, index)): 2 x weights / n, rows that repeat adding up."""
+    real = arrays.dtype_name(x)
+    weights = np.asarray(weights, np.float64) / x.shape[-1]
+    rows = None
+    if index is None:
+        answer = np.empty(x.shape, real)
+    else:
+        answer = np.zeros(x.shape, real)
+        rows, weights = _merge_repeats(check_index(index, x.shape), weights, x.shape)
+    if not readable(x):
+        x = np.ascontiguousarray(x, real)
+    walk = plan(x.shape, _element_strides(x), real, rows)
+    answer_walk = plan(answer.shape, _element_strides(answer), real, rows)
+    weights = np.ascontiguousarray(weights)
+    threads.run(
+        compiled(cpu.make_slope, square, real),
+        walk.n_chunks,
+        2 * walk.nanoseconds,
+        *(x.ctypes.data, *walk.arguments, weights.ctypes.data, answer.ctypes.data, answer_walk.offsets.ctypes.data),
+    )
+    return answer
+
+
+def _merge_repeats(rows: np.ndarray, weights: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct rows, and the sum of the weights of each."""
+    distinct, slots = np.unique(rows, return_inverse=True)
+    total = np.zeros((distinct.size, *shape[1:-1]))
+    np.add.at(total, slots.reshape(-1), weights.reshape(-1, *shape[1:-1]))
+    return distinct, total
+
+
+def array_of(tensor: torch.Tensor) -> np.ndarray:
+    """The tensor's memory as a NumPy array."""
+    array: np.ndarray = tensor.detach().resolve_neg().numpy()
+    return array
+
+
+def _element_strides(x: np.ndarray) -> tuple[int, ...]:
+    return tuple([stride // x.itemsize for stride in x.strides])
+
+
+def readable(x: np.ndarray) -> bool:
+    """Can a kernel read the rows of x in place?"""
+    contiguous = x.strides[-1] == x.itemsize or x.shape[-1] == 1
+    return contiguous and x.flags.aligned and x.dtype.isnative and all(s % x.itemsize == 0 for s in x.strides[:-1])
+
+
+def check_rows(x: Any) -> None:
+    """Raise TypeError or ValueError unless x has rows that can be reduced."""
+    arrays.check_float(x, "mean_square: x")
+    if x.ndim < 1 or 0 in x.shape:
+        raise ValueError(f"mean_square: x must have at least one element and one axis, but has shape {tuple(x.shape)}")
+
+
+def check_index(index: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """`index` as int64 positions in the first axis of `shape`."""
+    if len(shape) < 2:
+        raise ValueError(f"mean_square: index picks rows, but x has shape {tuple(shape)}")
+    rows = np.asarray(index)
+    if rows.dtype.kind not in "iu":
+        raise TypeError(f"mean_square: index must hold integers, but has dtype {rows.dtype}")
+    if rows.size == 0:
+        raise ValueError("mean_square: index is empty")
+    outside = (rows < -shape[0]) | (rows >= shape[0])
+    if outside.any():
+        raise IndexError(f"mean_square: index holds {rows[outside][0]}, but x has {shape[0]} rows")
+    return np.where(rows < 0, rows + shape[0], rows).astype(np.int64)
+
+
+def _slab_means(x: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+    """array_means of an input that no kernel reads in place, copied a slab at a time: some rows of some blocks.
+
+    Paths outside, rows inside, so that a transposed file is read from its start to its end once.
+    """
+    real, n = arrays.dtype_name(x), x.shape[-1]
+    flat = x.reshape(1, n) if x.ndim == 1 else x
+    positions = np.arange(flat.shape[0]) if rows is None else rows.reshape(-1)
+    inner = flat.shape[1:-1]
+    blocks = -(-n // BLOCK)
+    sums = np.empty((positions.size, *inner, blocks))
+    step = max(1, SLAB_ELEMENTS // (math.prod(inner) * min(n, BLOCK)))
+    for block in range(blocks):
+        paths = slice(block * BLOCK, min(n, (block + 1) * BLOCK))
+        for first in range(0, positions.size, step):
+            slab = np.ascontiguousarray(flat[positions[first : first + step], ..., paths], real)
+            walk = plan(slab.shape, _element_strides(slab), real)
+            part = np.empty(walk.shape)
+            fill_means(slab.ctypes.data, real, walk, 1, part.ctypes.data, "float64")
+            sums[first : first + step, ..., block] = part
+    means = np.empty(sums.shape[:-1])
+    compiled(cpu.make_fold, "float64")(sums.ctypes.data, means.size, blocks, n, means.ctypes.data)
+    return means.reshape(x.shape[:-1] if rows is None else rows.shape + inner)
