@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,8 +24,8 @@ _library.define("mean_square_backward(Tensor x, Tensor weight, Tensor? index=Non
 
 
 def _mean_square_backward_cpu(x: torch.Tensor, weight: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
-    index = None if index is None else rows.array_of(index)
-    return torch.from_numpy(rows.array_slopes(rows.array_of(x), rows.array_of(weight), index))
+    picked = None if index is None else rows.array_of(index)
+    return torch.from_numpy(rows.array_slopes(rows.array_of(x), rows.array_of(weight), picked))
 
 
 _library.impl("mean_square", rows.tensor_means, "CPU")
@@ -45,16 +45,18 @@ def _mean_square_backward_fake(
 
 
 @torch.library.register_vmap("fastlam::mean_square")
-def _mean_square_vmap(info: Any, in_dims: tuple, x: torch.Tensor, index: torch.Tensor | None = None) -> tuple:
+def _mean_square_vmap(
+    info: Any, in_dims: tuple[int | None, ...], x: torch.Tensor, index: torch.Tensor | None = None
+) -> tuple[torch.Tensor, int]:
     """Leading axes are ours to have many of: a batch of x goes before its last, a batch of indices before the first."""
     in_x, in_index = in_dims[0], in_dims[1] if len(in_dims) > 1 else None
-    if in_x is not None and in_index is not None:
-        pairs = zip(x.unbind(in_x), index.unbind(in_index), strict=True)  # type: ignore[union-attr]
-        return torch.stack([torch.ops.fastlam.mean_square(a, b) for a, b in pairs]), 0
-    if in_x is not None:
-        mean = torch.ops.fastlam.mean_square(x.movedim(in_x, -2), index)
+    if index is None or in_index is None:
+        mean = torch.ops.fastlam.mean_square(x.movedim(cast(int, in_x), -2), index)
         return mean, mean.ndim - 1
-    return torch.ops.fastlam.mean_square(x, index.movedim(in_index, 0)), 0  # type: ignore[union-attr]
+    if in_x is None:
+        return torch.ops.fastlam.mean_square(x, index.movedim(in_index, 0)), 0
+    pairs = zip(x.unbind(in_x), index.unbind(in_index), strict=True)
+    return torch.stack([torch.ops.fastlam.mean_square(a, b) for a, b in pairs]), 0
 
 
 class MeanSquare(torch.autograd.Function):
@@ -96,7 +98,7 @@ def _mean(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
     if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
         return _taylor(x, index)
     if x.requires_grad and torch.is_grad_enabled():
-        return MeanSquare.apply(x, index)
+        return MeanSquare.apply(x, index)  # type: ignore[no-untyped-call]
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or not x.is_cpu:
         return torch.ops.fastlam.mean_square(x, index)
     return rows.tensor_means(x, index)  # the op without its dispatch, which costs as much as a small call

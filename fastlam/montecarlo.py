@@ -9,7 +9,7 @@ import numpy as np
 from fastlam import arrays, autograd, rows, threads
 from fastlam.kernels import cpu
 from fastlam.kernels.launch import compiled
-from fastlam.processes import Process
+from fastlam.processes import Brownian, Process
 
 PATH_NANOSECONDS = {"float32": 0.8, "float64": 2.1}  # per normal on one core, for the choice of threads
 
@@ -250,3 +250,17 @@ def _check_lam(lam: Any, mean: np.ndarray) -> np.ndarray:
         lam = lam.reshape(()) if lam.size == 1 else lam
         arrays.check_lam_shape(lam.shape, mean.shape)
     return np.asarray(lam, mean.dtype)
+
+
+def warmup(dtypes: tuple[str, ...] = arrays.FLOATS) -> None:
+    """Compile every kernel for these dtypes now, about a second each, instead of on its first use.
+
+    Examples
+    --------
+    >>> import fastlam
+    >>> fastlam.warmup(dtypes=("float32",))
+    """
+    for real in dtypes:
+        for antithetic in (False, True):
+            simulate(Brownian(), np.ones(1, real), 1, seed=0, antithetic=antithetic)
+        rows.warmup(real)

@@ -9,6 +9,7 @@ import numpy as np
 try:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 except ImportError:
     raise ImportError('pictures need matplotlib: pip install "fastlam[cli]"') from None
 
@@ -22,6 +23,7 @@ BLUE, ORANGE, GREEN, BLACK = (
     "#000000",
 )  # of Okabe and Ito, 2008: safe to the colour-blind
 MAX_PATHS = 50
+MAX_MARKERS = 60  # of a curve by epoch
 MAX_POINTS = 2000  # of a curve: as many as a picture has columns
 
 
@@ -65,12 +67,15 @@ def plot_fit(result: FitResult, paths: Any = None, times: Any = None) -> Figure:
     grid = np.arange(m) if times is None else np.asarray(times, np.float64)
     figure = Figure(figsize=(11, 7.5), dpi=110, layout="constrained")
     upper = ["targets", "targets"] if paths is None else ["paths", "targets"]
-    axes = figure.subplot_mosaic([upper, ["loss", "lam"]])
+    panels: list[Any] = [upper, ["loss", "lam"]]
+    axes = figure.subplot_mosaic(panels)
     if paths is not None:
         _draw_paths(axes["paths"], paths, grid)
     _draw_targets(axes["targets"], result, grid)
     for name in upper:
         axes[name].set_xlabel("time position" if times is None else "time")
+        if times is None:
+            axes[name].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     _draw_loss(axes["loss"], result)
     _draw_lam(axes["lam"], result)
     for axis in axes.values():
@@ -82,8 +87,7 @@ def plot_fit(result: FitResult, paths: Any = None, times: Any = None) -> Figure:
 def _draw_paths(axis: Axes, paths: Any, grid: np.ndarray) -> None:
     rows = _thin(np.arange(len(grid)))
     some = np.asarray(paths[:: rows[1] - rows[0] if len(rows) > 1 else 1, :MAX_PATHS])
-    single = {"marker": "."} if len(some) == 1 else {}
-    axis.plot(grid[rows], some, color=BLUE, linewidth=0.6, alpha=0.45, **single)
+    axis.plot(grid[rows], some, color=BLUE, linewidth=0.6, alpha=0.45, marker="." if len(some) == 1 else None)
     axis.set_title(f"{some.shape[1]:,} of {paths.shape[1]:,} paths")
     axis.set_ylabel("x")
 
@@ -119,7 +123,8 @@ def _draw_loss(axis: Axes, result: FitResult) -> None:
         values = np.array([np.nan if loss is None else loss for loss in result.history[key]], np.float64)
         values[~np.isfinite(values)] = np.nan
         if not np.isnan(values).all():
-            axis.plot(result.history["epoch"], values, marker=marker, markersize=4, color=colour, label=name)
+            few = marker if len(values) <= MAX_MARKERS else None
+            axis.plot(result.history["epoch"], values, marker=few, markersize=4, color=colour, label=name)
             positive = positive and bool(np.nanmin(values) > 0)
     if axis.lines:
         axis.set_yscale("log" if positive else "linear")
@@ -129,16 +134,18 @@ def _draw_loss(axis: Axes, result: FitResult) -> None:
     axis.set_title("Loss")
     axis.set_xlabel("epoch")
     axis.set_ylabel("mean squared error")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _draw_lam(axis: Axes, result: FitResult) -> None:
-    axis.plot(result.history["epoch"], result.history["lam"], marker="o", markersize=4, color=BLUE, label="trained")
+    epochs, lam = result.history["epoch"], result.history["lam"]
+    few = "o" if len(epochs) <= MAX_MARKERS else None
+    axis.plot(epochs, lam, marker=few, markersize=4, color=BLUE, label="trained")
     axis.axhline(result.closed_form, color=GREEN, linestyle="--", label=f"closed form, {result.closed_form:.6g}")
     axis.set_title(f"lam = {result.lam:.6g}, standard error {result.stderr:.1e}")
     axis.set_xlabel("epoch")
     axis.set_ylabel("lam")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axis.legend(frameon=False)
 
 

@@ -61,7 +61,8 @@ def check_suffix(path: Path) -> str:
 def _read_npy(path: Path, name: str, transposed: bool) -> np.ndarray:
     with path.open("rb") as file:
         _check_header(file, path.stat().st_size, str(path))
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return mapped
 
 
 def _read_npz(path: Path, name: str, transposed: bool) -> np.ndarray:
@@ -87,9 +88,9 @@ def _choose(members: list[zipfile.ZipInfo], name: str, path: Path) -> zipfile.Zi
 def _check_header(file: IO[bytes], size: int, name: str) -> int:
     """Bytes of data that a .npy header claims; raise unless they are real numbers and `size` holds exactly them."""
     try:
-        version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
+        version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)  # type: ignore[no-untyped-call]
+        shape, _, dtype = read(file)
     except Exception as error:  # a header is text that anyone may have written: NumPy's parser fails in many ways
         raise ValueError(f"{name} is not a .npy file: {str(error).partition(chr(10))[0]}") from None
     if not (dtype.kind in "iu" or (dtype.kind == "f" and dtype.itemsize <= 8)):

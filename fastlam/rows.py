@@ -119,6 +119,14 @@ def array_slopes(x: np.ndarray, weights: np.ndarray, index: Any = None) -> np.nd
     return answer
 
 
+def warmup(real: str) -> None:
+    """Compile the kernels of this module for one dtype of x."""
+    for mean_real in {real, "float64"}:
+        compiled(cpu.make_mean, add_square, real, mean_real)
+        compiled(cpu.make_fold, mean_real)
+    compiled(cpu.make_slope, square, real)
+
+
 def _merge_repeats(rows: np.ndarray, weights: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Distinct rows, and the sum of the weights of each."""
     distinct, slots = np.unique(rows, return_inverse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ def run(kernel: Callable[..., bool], n_chunks: int, nanoseconds: float, *argumen
                 future.result()
 
 
-def _helpers(work: Callable[[], None], count: int) -> list:
+def _helpers(work: Callable[[], None], count: int) -> list[Future[None]]:
     global _pool
     if count < 1:
         return []

@@ -1,0 +1,85 @@
+"""What `fit` found, as a record that can be written and drawn."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What `fit` found.
+
+    Attributes
+    ----------
+    lam : float
+        The trained value.
+    stderr : float
+        Standard error of the least-squares `lam`, from the residuals on the training times; NaN for one time.
+    closed_form, difference : float
+        Least squares on the training times, `sum(s k) / sum(s**2)`; and `lam - closed_form`.
+    history : dict of lists
+        Per epoch: `epoch`, `train_loss` (mean over its batches), `holdout_loss` (None without hold-out), `lam` and
+        `grad_norm` (on all training times) at its end.
+    max_stable_lr : float
+        2 over the largest curvature that a batch can have: above it plain gradient descent may diverge.
+    lr, optimizer, epochs, batch_size
+        What training ran with.
+    holdout : list of int
+        Positions of the times never trained on.
+    holdout_loss : float or None
+        Mean squared error there, after training.
+    means, targets : arrays, shape (m,), float64
+        s = mean over paths of x**2, and k.
+    seconds : dict
+        Spent on `means` (reading x) and on `train`.
+    """
+
+    lam: float
+    stderr: float
+    closed_form: float
+    difference: float
+    history: dict[str, list[Any]]
+    max_stable_lr: float
+    lr: float
+    optimizer: str
+    epochs: int
+    batch_size: int
+    holdout: list[int]
+    holdout_loss: float | None
+    means: np.ndarray
+    targets: np.ndarray
+    seconds: dict[str, float]
+
+    def to_json(self) -> str:
+        """All fields by their names, as JSON; what is not finite becomes null."""
+        fields = asdict(self) | {"means": self.means.tolist(), "targets": self.targets.tolist()}
+        return json.dumps(_finite(fields), indent=1, allow_nan=False)
+
+    def plot(self, path: str | Path | None = None, *, paths: Any = None, times: Any = None) -> Figure:
+        """Draw the fit: some of `paths` (m, n) over `times` (m,), k against the fit, loss and `lam` by epoch.
+
+        Needs `pip install "fastlam[cli]"`. Saves to `path` if one is given, and returns the matplotlib Figure.
+        """
+        from fastlam.plot import plot_fit
+
+        figure = plot_fit(self, paths=paths, times=times)
+        if path is not None:
+            figure.savefig(path)
+        return figure
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
