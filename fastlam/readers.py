@@ -159,8 +159,8 @@ def _is_number(cell: str) -> bool:
 def pyarrow_and_parquet() -> tuple[Any, Any]:
     """Return the modules pyarrow and pyarrow.parquet; raise ImportError that says how to get them."""
     try:
-        import pyarrow  # type: ignore[import-untyped]
-        import pyarrow.parquet  # type: ignore[import-untyped]
+        import pyarrow
+        import pyarrow.parquet
     except ImportError:
         raise ImportError('a .parquet file needs pyarrow: pip install "fastlam[data]"') from None
     return pyarrow, pyarrow.parquet

@@ -19,6 +19,8 @@ U32, U64 = np.uint32, np.uint64
 TILE = 1024  # paths whose words and state stay in the first-level cache; elements of one leaf of the reduction tree
 WORDS = 4 * TILE
 LANES = 128  # independent sums in a leaf, each over every 128th element
+HALF = LANES // 2
+ROWS = TILE // LANES  # elements that a lane of a leaf adds
 FOLD_TILES = 4  # leaves whose lanes are folded together: their latencies overlap
 FOLD_LANES = FOLD_TILES * LANES
 BLOCK_TILES = 16  # leaves of one claimed block of a row
@@ -119,28 +121,50 @@ def make_mean(add, dtype, mean_dtype):
     itemsize = np.dtype(dtype).itemsize
 
     @njit(inline="always")
+    def row(address, k):
+        return carray(pointer(address + k * LANES * itemsize, real), (LANES,))
+
+    @njit(inline="always")
     def add_row(lanes, x, n):
         for lane in range(n):
             lanes[lane] = add(lanes[lane], F64(x[lane]))
 
     @njit(inline="always")
-    def add_leaf(lanes, address, n):
+    def add_leaf(lanes, address):
+        """A whole leaf, up to its first fold; its ends are merged with their neighbours, as stores are the bottleneck."""
+        x = row(address, 0)
+        for lane in range(LANES):
+            lanes[lane] = add(0.0, F64(x[lane]))
+        for k in range(1, ROWS - 1):
+            add_row(lanes, row(address, k), LANES)
+        x = row(address, ROWS - 1)
+        for lane in range(HALF):
+            lanes[lane] = add(lanes[lane], F64(x[lane])) + add(lanes[lane + HALF], F64(x[lane + HALF]))
+
+    @njit(inline="always")
+    def add_part(lanes, address, n):
+        """The last n elements of a row, fewer than a leaf, up to the first fold."""
         for lane in range(LANES):
             lanes[lane] = 0.0
-        for _ in range(n // LANES):
-            add_row(lanes, carray(pointer(address, real), (LANES,)), LANES)
-            address += LANES * itemsize
-        add_row(lanes, carray(pointer(address, real), (LANES,)), n % LANES)
+        for k in range(n // LANES):
+            add_row(lanes, row(address, k), LANES)
+        add_row(lanes, row(address, n // LANES), n % LANES)
+        for lane in range(HALF):
+            lanes[lane] += lanes[lane + HALF]
 
     @njit(inline="always")
     def leaf_sums(leaves, n_leaves, address, n, lanes):
         for leaf in range(n_leaves):
-            add_leaf(lanes[leaf], address + leaf * TILE * itemsize, min(TILE, n - leaf * TILE))
-        for half in (64, 32, 16, 8, 4, 2, 1):
+            left = n - leaf * TILE
+            if left >= TILE:
+                add_leaf(lanes[leaf], address + leaf * TILE * itemsize)
+            else:
+                add_part(lanes[leaf], address + leaf * TILE * itemsize, left)
+        for half in (32, 16, 8, 4, 2, 1):
             for leaf in range(n_leaves):
-                row = lanes[leaf]
+                leaf_lanes = lanes[leaf]
                 for lane in range(half):
-                    row[lane] += row[lane + half]
+                    leaf_lanes[lane] += leaf_lanes[lane + half]
         for leaf in range(n_leaves):
             leaves[leaf] = lanes[leaf, 0]
 
@@ -155,16 +179,16 @@ def make_mean(add, dtype, mean_dtype):
             if chunk >= n_chunks:
                 return False
             for item in range(chunk * grain, min((chunk + 1) * grain, n_rows * blocks)):
-                row = item // blocks
-                start = (item - row * blocks) * (BLOCK_TILES * TILE)
+                line = item // blocks
+                start = (item - line * blocks) * (BLOCK_TILES * TILE)
                 n_leaves = min(BLOCK_TILES, (n - start + TILE - 1) // TILE)
                 for leaf in range(0, n_leaves, FOLD_TILES):
                     first = start + leaf * TILE
-                    address = x + (starts[row] + first) * itemsize
+                    address = x + (starts[line] + first) * itemsize
                     leaf_sums(leaves[leaf:], min(FOLD_TILES, n_leaves - leaf), address, n - first, lanes)
                 _fold(leaves, n_leaves)
                 if blocks == 1:
-                    answer[row] = mean_real(leaves[0] / divisor)
+                    answer[line] = mean_real(leaves[0] / divisor)
                 else:
                     block_sums[item] = leaves[0]
         return True

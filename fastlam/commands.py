@@ -1,0 +1,229 @@
+"""What `fastlam fit`, `fastlam simulate` and `fastlam info` take and do. What they print of a fit: report.py."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+import fastlam
+from fastlam import options
+from fastlam.data import check_target, load_paths, load_targets, new_npy, save_paths
+from fastlam.readers import check_suffix
+
+SLICE = 2**24  # elements simulated at a time into a .npy file
+
+Advance = Callable[[str, int, int], None]
+
+app = typer.Typer(add_completion=False)
+
+
+@app.callback(invoke_without_command=True)
+def fastlam_itself(
+    context: typer.Context,
+    version: options.Version = False,
+    debug: options.Debug = False,
+) -> None:
+    """Monte Carlo paths x of diffusions, and lam in the targets k: the mean over paths of lam * x**2 at each time."""
+    if version:
+        print("fastlam", importlib.metadata.version("fastlam"))
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def fit(
+    context: typer.Context,
+    paths: options.PathsFile = None,
+    targets: options.TargetsFile = None,
+    layout: options.LayoutOfPaths = options.Layout.TIMES,
+    n_paths: options.NPaths = 20_000,
+    n_times: options.NTimes = 1_000,
+    dt: options.Dt = "1/250",
+    horizon: options.Horizon = None,
+    mu: options.Mu = 0.05,
+    sigma: options.Sigma = 0.2,
+    x0: options.X0 = 0.0,
+    dtype: options.Dtype = options.Real.SINGLE,
+    true_lam: options.TrueLam = 0.25,
+    noise: options.Noise = 0.0,
+    lam0: options.Lam0 = 0.0,
+    optimizer: options.Optimizer = "adam",
+    lr: options.Lr = "auto",
+    epochs: options.Epochs = 20,
+    batch_size: options.BatchSize = 32,
+    holdout: options.Holdout = 0.2,
+    seed: options.SeedOfFit = 0,
+    out: options.OutFolder = Path(),
+    threads: options.Threads = None,
+    debug: options.Debug = False,
+) -> None:
+    """Train lam on simulated paths, or on those of a file, and compare it with the closed form.
+
+    Without options: 20,000 paths x 1,000 times, targets made with lam = 0.25, training from lam = 0 on shuffled times.
+    """
+    from fastlam import report  # now: what it needs for the picture should be known missing before the work
+
+    given = options.given_options(context)
+    options.check_fit(given)
+    rate = lr if lr == "auto" else options.number("--lr", lr, "a number or auto")
+    files = _make_folder(out)
+    _use_threads(threads)
+    start = time.perf_counter()
+    with _progress("paths") as advance:
+        if paths is not None and targets is not None:
+            times = None
+            x, k = _load(paths, targets, layout.value)
+        else:
+            times = options.time_grid(n_times, dt, horizon, given)
+            process = fastlam.Brownian(mu=mu, sigma=sigma, x0=x0)
+            x = fastlam.simulate(process, times, n_paths, seed=seed, dtype=dtype.value)
+            k = _make_targets(x, true_lam, noise, seed)
+        seconds = {"simulate" if paths is None else "read": time.perf_counter() - start}
+        advance("means", 0, 0)
+        result = fastlam.fit(
+            x, k, lam0=lam0, optimizer=optimizer, lr=rate, epochs=epochs, batch_size=batch_size, holdout=holdout,
+            seed=seed, progress=lambda done, total: advance("train", done, total),
+        )  # fmt: skip
+    report.report(result, x, times, None if paths is not None else true_lam, seconds, files)
+    if not math.isfinite(result.lam):
+        raise ArithmeticError(f"training diverged: --lr {result.max_stable_lr / 2:.3g} or --lr auto would not")
+
+
+@app.command()
+def simulate(
+    context: typer.Context,
+    out: options.OutFile,
+    n_paths: options.NPaths = 20_000,
+    n_times: options.NTimes = 1_000,
+    dt: options.Dt = "1/250",
+    horizon: options.Horizon = None,
+    mu: options.Mu = 0.05,
+    sigma: options.Sigma = 0.2,
+    x0: options.X0 = 0.0,
+    dtype: options.Dtype = options.Real.SINGLE,
+    seed: options.SeedOfPaths = 0,
+    first_path: options.FirstPath = 0,
+    antithetic: options.Antithetic = False,
+    layout: options.LayoutOfFile = options.Layout.TIMES,
+    threads: options.Threads = None,
+    debug: options.Debug = False,
+) -> None:
+    """Write paths of a Brownian motion with drift to a file; a .npy may be larger than memory."""
+    suffix = check_suffix(out)
+    check_target(out)
+    if first_path + n_paths > 2**64:
+        raise ValueError(f"--first-path + --n-paths must be at most 2**64, but is {first_path + n_paths}")
+    _use_threads(threads)
+    times = options.time_grid(n_times, dt, horizon, options.given_options(context))
+    process = fastlam.Brownian(mu=mu, sigma=sigma, x0=x0)
+
+    def draw(first: int, count: int, file: np.ndarray | None = None) -> np.ndarray:
+        x: np.ndarray = fastlam.simulate(
+            process, times, count, seed=seed, dtype=dtype.value, first_path=first, antithetic=antithetic, out=file
+        )
+        return x
+
+    start = time.perf_counter()
+    with _progress("paths") as advance:
+        if suffix == ".npy":
+            _stream(draw, out, layout.value, (n_times, n_paths), dtype.value, first_path, advance)
+        else:
+            x = draw(first_path, n_paths)
+            advance("write", 0, 0)
+            save_paths(out, x, layout.value, **({"times": times} if suffix == ".npz" else {}))
+    print(f"{out}: {n_times:,} times x {n_paths:,} paths, {dtype.value}, {layout.value}, "
+          f"{out.stat().st_size / 1e6:,.1f} MB in {time.perf_counter() - start:.2f} s")  # fmt: skip
+
+
+@app.command()
+def info(debug: options.Debug = False) -> None:
+    """Print versions, processor, threads, memory, and what of CUDA is there or missing."""
+    from fastlam.info import facts
+
+    for name, value in facts():
+        print(f"{name:<14} {value}")
+
+
+def _stream(
+    draw: Callable[..., np.ndarray],
+    path: Path,
+    layout: str,
+    shape: tuple[int, int],
+    dtype: str,
+    first_path: int,
+    advance: Advance,
+) -> None:
+    """Simulate into a .npy file, some paths at a time: slices of the family are the same bits as the whole."""
+    m, n = shape
+    step = max(64, SLICE // m)
+    by_times = layout == options.Layout.TIMES
+    with new_npy(path, (m, n) if by_times else (n, m), dtype) as file:
+        for start in range(0, n, step):
+            count = min(step, n - start)
+            if by_times:
+                draw(first_path + start, count, file[:, start : start + count])
+            else:
+                file[start : start + count] = draw(first_path + start, count).T
+            advance("paths", start + count, n)
+
+
+@contextmanager
+def _progress(first: str) -> Iterator[Advance]:
+    """A bar on the terminal, and the function that moves it: `advance(what, done, total)`, total 0 if unknown."""
+    console = Console(stderr=True)
+    what, count = TextColumn("{task.description:<8}"), TextColumn("{task.fields[count]}")
+    with Progress(
+        what, BarColumn(), count, TimeElapsedColumn(), console=console, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(first, total=None, count="")
+
+        def advance(part: str, done: int, total: int) -> None:
+            share = f"{done:,}/{total:,}" if total else ""
+            bar.update(task, description=part, completed=done, total=total or None, count=share)
+
+        yield advance
+
+
+def _load(paths: Path, targets: Path, layout: str) -> tuple[np.ndarray, np.ndarray]:
+    x, k = load_paths(paths, layout), load_targets(targets)
+    if len(x) != len(k):
+        other = next(name.value for name in options.Layout if name != layout)
+        remedy = f"; --layout {other} would fit" if x.shape[1] == len(k) else ""
+        raise ValueError(
+            f"--paths {paths} has shape {x.shape} as times by paths (--layout {layout}), but --targets {targets} has "
+            f"shape {k.shape}, which must be one target for each time{remedy}"
+        )
+    return x, k
+
+
+def _make_targets(x: np.ndarray, lam: float, noise: float, seed: int) -> np.ndarray:
+    if not 0 <= noise < math.inf:
+        raise ValueError(f"--noise must be finite and at least 0, but is {noise}")
+    k: np.ndarray = fastlam.mean_square(x, lam).astype(np.float64)
+    return k * (1 + noise * np.random.default_rng(seed).standard_normal(len(k)))
+
+
+def _make_folder(out: Path) -> tuple[Path, Path]:
+    """The files of a fit, in a folder that exists and can be written to."""
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"--out {out} must be a folder, but is a file")
+    out.mkdir(parents=True, exist_ok=True)
+    files = out / "fit.json", out / "fit.png"
+    for file in files:
+        check_target(file)
+    return files
+
+
+def _use_threads(threads: int | None) -> None:
+    if threads is not None:
+        torch.set_num_threads(threads)

@@ -1,0 +1,110 @@
+"""The options that commands share, what they mean, and which do not go together."""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from fastlam import arrays
+
+SIMULATED = ("n_paths", "n_times", "dt", "horizon", "mu", "sigma", "x0", "dtype", "true_lam", "noise")
+
+
+class Layout(StrEnum):
+    """What the rows and columns of a file are."""
+
+    TIMES = "times-by-paths"
+    PATHS = "paths-by-times"
+
+
+class Real(StrEnum):
+    """Precision of paths."""
+
+    SINGLE = "float32"
+    DOUBLE = "float64"
+
+
+def option(help: str, panel: str, *names: str, **more: Any) -> Any:
+    """typer.Option with its help and the panel of --help that it stands in."""
+    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
+
+
+DATA, PROBLEM, TRAINING, RUN = "Paths from files", "Simulated paths", "Training", "This run"
+
+PathsFile = Annotated[Path | None, option("Paths x: .npy, .npz, .csv or .parquet.", DATA)]
+TargetsFile = Annotated[Path | None, option("Targets k, one for each time; the same formats.", DATA)]
+LayoutOfPaths = Annotated[Layout, option("Rows by columns of --paths.", DATA)]
+
+NPaths = Annotated[int, option("Number of paths.", PROBLEM, min=1)]
+NTimes = Annotated[int, option("Number of times.", PROBLEM, min=1)]
+Dt = Annotated[str, option("Between two times: a number or a fraction.", PROBLEM)]
+Horizon = Annotated[float | None, option("The last time, instead of --dt.", PROBLEM)]
+Mu = Annotated[float, option("Drift.", PROBLEM)]
+Sigma = Annotated[float, option("Volatility.", PROBLEM)]
+X0 = Annotated[float, option("Where paths start.", PROBLEM)]
+Dtype = Annotated[Real, option("Precision of the paths.", PROBLEM)]
+TrueLam = Annotated[float, option("The lam that makes the targets.", PROBLEM)]
+Noise = Annotated[float, option("Standard deviation of the targets' relative noise.", PROBLEM)]
+SeedOfPaths = Annotated[int, option("Of the paths: it names an endless family of them.", PROBLEM)]
+FirstPath = Annotated[int, option("Number of the first path in the family.", PROBLEM)]
+Antithetic = Annotated[bool, option("Negate the noise of every other path.", PROBLEM, "--antithetic")]
+
+Lam0 = Annotated[float, option("Where training starts.", TRAINING)]
+Optimizer = Annotated[str, option("Name of a torch.optim class, in any case.", TRAINING)]
+Lr = Annotated[str, option("Learning rate: a number or auto.", TRAINING)]
+Epochs = Annotated[int, option("Passes over the training times.", TRAINING)]
+BatchSize = Annotated[int, option("Times in a batch.", TRAINING)]
+Holdout = Annotated[float, option("Share of the times that is not trained on.", TRAINING)]
+
+SeedOfFit = Annotated[int, option("Of the paths, the noise, the hold-out and the shuffling.", RUN)]
+OutFolder = Annotated[Path, option("Folder for fit.json and fit.png.", RUN)]
+OutFile = Annotated[Path, option("File: .npy, .npz (with times), .csv or .parquet.", RUN)]
+LayoutOfFile = Annotated[Layout, option("Rows by columns of the file.", RUN)]
+Threads = Annotated[int | None, option("Number of threads; by default torch's.", RUN, min=1)]
+Version = Annotated[bool, option("Print the version.", RUN, "--version")]
+Debug = Annotated[bool, option("Show the trace of an error.", RUN, "--debug")]
+
+
+def given_options(context: typer.Context) -> set[str]:
+    """Names of the options that stood on the command line."""
+    return {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
+
+
+def check_fit(given: set[str]) -> None:
+    """Refuse options that do not go together."""
+    for one, other in (("paths", "targets"), ("targets", "paths"), ("layout", "paths")):
+        if one in given and other not in given:
+            raise ValueError(f"--{one} needs --{other}")
+    for name in SIMULATED:
+        if name in given and "paths" in given:
+            raise ValueError(f"--{name.replace('_', '-')} is about simulated paths, but --paths reads them from a file")
+
+
+def time_grid(n_times: int, dt: str, horizon: float | None, given: set[str]) -> np.ndarray:
+    """The times (m,) of --n-times with --dt or --horizon."""
+    arrays.check_memory(64 * n_times, f"--n-times {n_times:,}", "take fewer times")
+    positions = np.arange(1, n_times + 1)
+    if horizon is None:
+        step = number("--dt", dt)
+    elif "dt" in given:
+        raise ValueError("--dt and --horizon both say where times are: give one of them")
+    else:
+        step = horizon / n_times
+    if not 0 < step < math.inf:
+        name = "--dt" if horizon is None else "--horizon"
+        raise ValueError(f"{name} must be finite and above 0, but is {dt if horizon is None else horizon}")
+    return positions * step
+
+
+def number(name: str, text: str, accepted: str = "a number") -> float:
+    """The number in an option's text, which may be a fraction."""
+    try:
+        return float(Fraction(text)) if "/" in text else float(text)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise ValueError(f"{name} must be {accepted}, but is {text!r}") from None

@@ -1,0 +1,80 @@
+"""What `fastlam fit` leaves behind: the table, fit.json and fit.png."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from fastlam import FitResult
+from fastlam.data import atomic_write
+from fastlam.plot import plot_fit
+
+
+def report(
+    result: FitResult,
+    x: np.ndarray,
+    times: np.ndarray | None,
+    true_lam: float | None,
+    seconds: dict[str, float],
+    files: tuple[Path, Path],
+) -> None:
+    """Write fit.json and fit.png, each whole or not at all, and print the table.
+
+    Parameters
+    ----------
+    result : FitResult
+        What `fastlam.fit` returned.
+    x : array, shape (m, n)
+        The paths; some are drawn.
+    times : array, shape (m,), or None
+        None where they are not known.
+    true_lam : float or None
+        The lam that made the targets, if known.
+    seconds : dict
+        Spent before the fit, by part.
+    files : (Path, Path)
+        Where fit.json and fit.png go.
+    """
+    start = time.perf_counter()
+    with atomic_write(files[1]) as temporary:
+        plot_fit(result, paths=x, times=times).savefig(temporary, format="png")
+    seconds = {**seconds, **result.seconds, "draw": time.perf_counter() - start}
+    fields = json.loads(result.to_json())
+    fields |= {"true_lam": true_lam, "seconds": seconds, "fastlam": importlib.metadata.version("fastlam")}
+    with atomic_write(files[0]) as temporary:
+        temporary.write_text(json.dumps(fields, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    m, n = x.shape
+    print(
+        f"{n:,} paths x {m:,} times; {result.optimizer}, {result.epochs:,} epochs in batches of {result.batch_size:,}"
+    )
+    Console(highlight=False).print(_table(result, true_lam, seconds))
+    print("wrote", *files)
+
+
+def _table(result: FitResult, true_lam: float | None, seconds: dict[str, float]) -> Table:
+    loss = "none held out" if result.holdout_loss is None else f"{result.holdout_loss:.3g}"
+    rows = [
+        ("true lam", None if true_lam is None else f"{true_lam:.8g}"),
+        ("trained lam", f"{result.lam:.8g}"),
+        ("closed-form lam", f"{result.closed_form:.8g}"),
+        ("trained - closed form", f"{result.difference:.2g}"),
+        ("standard error", f"{result.stderr:.2g}"),
+        ("hold-out loss", loss),
+        ("largest stable lr", f"{result.max_stable_lr:.4g}"),
+        ("lr", f"{result.lr:.4g}"),
+        *((f"seconds: {part}", f"{spent:.2f}") for part, spent in seconds.items()),
+    ]
+    table = Table(box=box.SIMPLE, show_header=False)
+    table.add_column("what")
+    table.add_column("value", justify="right")
+    for name, value in rows:
+        if value is not None:
+            table.add_row(name, value)
+    return table
