@@ -1,0 +1,37 @@
+"""Print a pytest-benchmark JSON file as tables, one a group: `python -m bench.table FILE`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from itertools import groupby
+from pathlib import Path
+
+COLUMNS = ("row", "median", "rate", "ratio", "share")
+
+
+def seconds(value: float) -> str:
+    for unit, scale in (("s", 1.0), ("ms", 1e-3)):
+        if value >= scale:
+            return f"{value / scale:.3g} {unit}"
+    return f"{value / 1e-6:.3g} us"
+
+
+def lines(benchmark: dict) -> dict[str, str]:
+    info = benchmark["extra_info"]
+    return {"median": seconds(benchmark["stats"]["median"]), **{c: info.get(c, "") for c in COLUMNS if c != "median"}}
+
+
+def tables(report: dict) -> str:
+    """Markdown tables of a report."""
+    text = [f"{report['machine_info']['cpu'].get('brand_raw', 'unknown processor')}, {report['datetime'][:10]}"]
+    for group, benchmarks in groupby(report["benchmarks"], key=lambda b: b["group"]):
+        text += ["", f"### {group}", "", "| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
+        text += ["| " + " | ".join(lines(b)[c] for c in COLUMNS) + " |" for b in benchmarks]
+    return "\n".join(text)
+
+
+if __name__ == "__main__":
+    document = json.loads(Path(sys.argv[1]).read_text())
+    document["benchmarks"].sort(key=lambda b: b["group"])
+    print(tables(document))
