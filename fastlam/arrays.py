@@ -35,7 +35,7 @@ def is_torch(array: Any, name: str) -> bool:
             raise TypeError(
                 f"{name} has layout {array.layout}, but must be a dense tensor: pass {_tail(name)}.to_dense()"
             )
-        if array.device.type not in ("cpu", "meta"):
+        if not (array.is_cpu or array.is_meta):
             raise TypeError(
                 f"{name} is on {array.device}, but this version computes on the CPU: pass {_tail(name)}.cpu()"
             )

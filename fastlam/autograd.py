@@ -125,6 +125,8 @@ def _check_lam(lam: Any, x: torch.Tensor, mean: torch.Tensor) -> torch.Tensor | 
         lam = torch.as_tensor(lam)
     if not isinstance(lam, torch.Tensor):
         raise TypeError(f"mean_square: lam must be a number or a tensor, but is {type(lam).__name__}")
+    if lam.dtype == x.dtype and lam.ndim == 0:
+        return lam
     if lam.is_complex() or lam.dtype == torch.bool:
         raise TypeError(f"mean_square: lam has dtype {lam.dtype}, but must be real")
     if lam.ndim > 0:

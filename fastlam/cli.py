@@ -83,7 +83,7 @@ def _describe(error: BaseException) -> tuple[str, int]:
         return f"error: {error.filename}: {error.strerror}", FAILED
     if isinstance(error, (ValueError, TypeError)):
         return f"error: {_one_line(error)}", BAD_INPUT
-    if isinstance(error, (OSError, ImportError, MemoryError)):
+    if isinstance(error, (OSError, ImportError, MemoryError, FloatingPointError)):
         return f"error: {_one_line(error) or 'out of memory'}", FAILED
     return f"error: {type(error).__name__}: {_one_line(error)} (--debug shows the trace)", FAILED
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import fastlam
-from fastlam import options
+from fastlam import arrays, options
 from fastlam.data import check_target, load_paths, load_targets, new_npy, save_paths
 from fastlam.readers import check_suffix
 
@@ -96,7 +96,7 @@ def fit(
         )  # fmt: skip
     report.report(result, x, times, None if paths is not None else true_lam, seconds, files)
     if not math.isfinite(result.lam):
-        raise ArithmeticError(f"training diverged: --lr {result.max_stable_lr / 2:.3g} or --lr auto would not")
+        raise FloatingPointError(f"training diverged: --lr {result.max_stable_lr / 2:.3g} or --lr auto would not")
 
 
 @app.command()
@@ -121,15 +121,15 @@ def simulate(
     """Write paths of a Brownian motion with drift to a file; a .npy may be larger than memory."""
     suffix = check_suffix(out)
     check_target(out)
-    if first_path + n_paths > 2**64:
+    if first_path + options.at_least_one("--n-paths", n_paths) > 2**64:
         raise ValueError(f"--first-path + --n-paths must be at most 2**64, but is {first_path + n_paths}")
     _use_threads(threads)
     times = options.time_grid(n_times, dt, horizon, options.given_options(context))
     process = fastlam.Brownian(mu=mu, sigma=sigma, x0=x0)
 
-    def draw(first: int, count: int, file: np.ndarray | None = None) -> np.ndarray:
+    def draw(first: int, count: int, memory: np.ndarray | None = None) -> np.ndarray:
         x: np.ndarray = fastlam.simulate(
-            process, times, count, seed=seed, dtype=dtype.value, first_path=first, antithetic=antithetic, out=file
+            process, times, count, seed=seed, dtype=dtype.value, first_path=first, antithetic=antithetic, out=memory
         )
         return x
 
@@ -155,7 +155,7 @@ def info(debug: options.Debug = False) -> None:
 
 
 def _stream(
-    draw: Callable[..., np.ndarray],
+    draw: Callable[[int, int, np.ndarray], np.ndarray],
     path: Path,
     layout: str,
     shape: tuple[int, int],
@@ -165,15 +165,15 @@ def _stream(
 ) -> None:
     """Simulate into a .npy file, some paths at a time: slices of the family are the same bits as the whole."""
     m, n = shape
-    step = max(64, SLICE // m)
+    step = min(n, max(64, SLICE // m))
+    arrays.check_memory(m * step * np.dtype(dtype).itemsize, f"--n-times {m:,}", "take fewer times")
+    memory = np.empty((m, step), dtype)
     by_times = layout == options.Layout.TIMES
-    with new_npy(path, (m, n) if by_times else (n, m), dtype) as file:
+    with new_npy(path, (m, n) if by_times else (n, m), dtype) as put:
         for start in range(0, n, step):
             count = min(step, n - start)
-            if by_times:
-                draw(first_path + start, count, file[:, start : start + count])
-            else:
-                file[start : start + count] = draw(first_path + start, count).T
+            x = draw(first_path + start, count, memory[:, :count])
+            put(*((x, 0, start) if by_times else (x.T, start, 0)))
             advance("paths", start + count, n)
 
 
@@ -226,4 +226,4 @@ def _make_folder(out: Path) -> tuple[Path, Path]:
 
 def _use_threads(threads: int | None) -> None:
     if threads is not None:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(options.at_least_one("--threads", threads))

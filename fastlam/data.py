@@ -6,7 +6,7 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from fastlam.readers import check_suffix, pyarrow_and_parquet, read_array
 
 LAYOUTS = ("times-by-paths", "paths-by-times")
 SLAB = 2**22  # elements copied at a time into a file of the other layout
+
+PutBlock = Callable[[np.ndarray, int, int], None]
 
 
 def load_paths(path: str | os.PathLike[str], layout: str = "times-by-paths") -> np.ndarray:
@@ -135,10 +137,10 @@ def save_paths(path: str | os.PathLike[str], x: np.ndarray, layout: str = "times
         raise ValueError(f"save_paths: only a .npz holds further arrays, but path is {path}")
     matrix = x.T if transposed else x
     if suffix == ".npy":
-        with new_npy(path, matrix.shape, real) as file:
+        with new_npy(path, matrix.shape, real) as put:
             step = max(1, SLAB // matrix.shape[1])
             for start in range(0, len(matrix), step):
-                file[start : start + step] = matrix[start : start + step]
+                put(matrix[start : start + step], start, 0)
         return
     with atomic_write(path) as temporary:
         if suffix == ".npz":
@@ -150,18 +152,27 @@ def save_paths(path: str | os.PathLike[str], x: np.ndarray, layout: str = "times
 
 
 @contextmanager
-def new_npy(path: str | os.PathLike[str], shape: tuple[int, ...], dtype: str) -> Iterator[np.ndarray]:
-    """Yield a writable memory map that becomes the `.npy` file `path` once the block ends well."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    with atomic_write(path) as temporary:
-        free = shutil.disk_usage(temporary.parent).free
-        if size > free:
-            raise OSError(f"{path} needs {size / 1e9:,.1f} GB, but {free / 1e9:,.1f} GB are free on its disk")
-        file = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.dtype(dtype), shape=shape)
-        with temporary.open("r+b") as handle:  # a map of a file with holes dies of SIGBUS where the disk fills up
-            os.posix_fallocate(handle.fileno(), 0, temporary.stat().st_size)
-        yield file
-        file.flush()
+def new_npy(path: str | os.PathLike[str], shape: tuple[int, int], dtype: str) -> Iterator[PutBlock]:
+    """Yield `put(block, row, column)`, which writes a block of the matrix that `path` holds once all ends well.
+
+    Plain writes: a full disk raises OSError, where it would kill a process that writes through a memory map.
+    """
+    real = np.dtype(dtype)
+    size, free = math.prod(shape) * real.itemsize, shutil.disk_usage(check_target(path).parent).free
+    if size > free:
+        raise OSError(f"{path} needs {size / 1e9:,.1f} GB, but {free / 1e9:,.1f} GB are free on its disk")
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(real), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        origin = file.tell()
+
+        def put(block: np.ndarray, row: int, column: int) -> None:
+            whole = np.ascontiguousarray(block, real)
+            for j, part in enumerate([whole] if whole.shape[1] == shape[1] else whole):
+                file.seek(origin + ((row + j) * shape[1] + column) * real.itemsize)
+                file.write(part.data)
+
+        yield put
 
 
 @contextmanager

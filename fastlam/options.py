@@ -41,8 +41,8 @@ PathsFile = Annotated[Path | None, option("Paths x: .npy, .npz, .csv or .parquet
 TargetsFile = Annotated[Path | None, option("Targets k, one for each time; the same formats.", DATA)]
 LayoutOfPaths = Annotated[Layout, option("Rows by columns of --paths.", DATA)]
 
-NPaths = Annotated[int, option("Number of paths.", PROBLEM, min=1)]
-NTimes = Annotated[int, option("Number of times.", PROBLEM, min=1)]
+NPaths = Annotated[int, option("Number of paths.", PROBLEM)]
+NTimes = Annotated[int, option("Number of times.", PROBLEM)]
 Dt = Annotated[str, option("Between two times: a number or a fraction.", PROBLEM)]
 Horizon = Annotated[float | None, option("The last time, instead of --dt.", PROBLEM)]
 Mu = Annotated[float, option("Drift.", PROBLEM)]
@@ -66,7 +66,7 @@ SeedOfFit = Annotated[int, option("Of the paths, the noise, the hold-out and the
 OutFolder = Annotated[Path, option("Folder for fit.json and fit.png.", RUN)]
 OutFile = Annotated[Path, option("File: .npy, .npz (with times), .csv or .parquet.", RUN)]
 LayoutOfFile = Annotated[Layout, option("Rows by columns of the file.", RUN)]
-Threads = Annotated[int | None, option("Number of threads; by default torch's.", RUN, min=1)]
+Threads = Annotated[int | None, option("Number of threads; by default torch's.", RUN)]
 Version = Annotated[bool, option("Print the version.", RUN, "--version")]
 Debug = Annotated[bool, option("Show the trace of an error.", RUN, "--debug")]
 
@@ -86,9 +86,16 @@ def check_fit(given: set[str]) -> None:
             raise ValueError(f"--{name.replace('_', '-')} is about simulated paths, but --paths reads them from a file")
 
 
+def at_least_one(name: str, value: int) -> int:
+    """`value`, checked."""
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, but is {value}")
+    return value
+
+
 def time_grid(n_times: int, dt: str, horizon: float | None, given: set[str]) -> np.ndarray:
     """The times (m,) of --n-times with --dt or --horizon."""
-    arrays.check_memory(64 * n_times, f"--n-times {n_times:,}", "take fewer times")
+    arrays.check_memory(64 * at_least_one("--n-times", n_times), f"--n-times {n_times:,}", "take fewer times")
     positions = np.arange(1, n_times + 1)
     if horizon is None:
         step = number("--dt", dt)

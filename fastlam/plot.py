@@ -23,6 +23,7 @@ BLUE, ORANGE, GREEN, BLACK = (
     "#000000",
 )  # of Okabe and Ito, 2008: safe to the colour-blind
 MAX_PATHS = 50
+OFF_THE_CHART = 1e100
 MAX_MARKERS = 60  # of a curve by epoch
 MAX_POINTS = 2000  # of a curve: as many as a picture has columns
 
@@ -104,7 +105,7 @@ def _draw_targets(axis: Axes, result: FitResult, grid: np.ndarray) -> None:
             axis.plot(grid[rows], result.targets[rows], marker, color=colour, markersize=5, alpha=0.7, label=name)
     axis.plot(
         grid[curve],
-        result.lam * result.means[curve],
+        _drawable(result.lam * result.means[curve]),
         color=BLACK,
         linewidth=1.2,
         label="fit, lam · mean of x²",
@@ -120,8 +121,7 @@ def _draw_loss(axis: Axes, result: FitResult) -> None:
         ("train_loss", BLUE, "o", "training times"),
         ("holdout_loss", ORANGE, "x", "hold-out times"),
     ):
-        values = np.array([np.nan if loss is None else loss for loss in result.history[key]], np.float64)
-        values[~np.isfinite(values)] = np.nan
+        values = _drawable([np.nan if loss is None else loss for loss in result.history[key]])
         if not np.isnan(values).all():
             few = marker if len(values) <= MAX_MARKERS else None
             axis.plot(result.history["epoch"], values, marker=few, markersize=4, color=colour, label=name)
@@ -138,7 +138,7 @@ def _draw_loss(axis: Axes, result: FitResult) -> None:
 
 
 def _draw_lam(axis: Axes, result: FitResult) -> None:
-    epochs, lam = result.history["epoch"], result.history["lam"]
+    epochs, lam = result.history["epoch"], _drawable(result.history["lam"])
     few = "o" if len(epochs) <= MAX_MARKERS else None
     axis.plot(epochs, lam, marker=few, markersize=4, color=BLUE, label="trained")
     axis.axhline(result.closed_form, color=GREEN, linestyle="--", label=f"closed form, {result.closed_form:.6g}")
@@ -147,6 +147,13 @@ def _draw_lam(axis: Axes, result: FitResult) -> None:
     axis.set_ylabel("lam")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axis.legend(frameon=False)
+
+
+def _drawable(values: Any) -> np.ndarray:
+    """Values as float64, NaN where a training that diverged has left what an axis can hold."""
+    array = np.array(values, np.float64)
+    array[~(np.abs(array) < OFF_THE_CHART)] = np.nan
+    return array
 
 
 def _thin(rows: np.ndarray) -> np.ndarray:

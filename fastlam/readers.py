@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -14,6 +15,10 @@ import numpy as np
 from fastlam import arrays
 
 AS_NPY = "write it as float32 or float64 .npy, which is read without loading it"
+
+UNREADABLE_ZIP = (  # what zipfile raises on damaged files, by trial
+    zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, UnicodeDecodeError
+)  # fmt: skip
 
 
 def read_array(path: Path, name: str, transposed: bool = False) -> np.ndarray:
@@ -74,7 +79,7 @@ def _read_npz(path: Path, name: str, transposed: bool) -> np.ndarray:
             arrays.check_memory(size, str(path), AS_NPY)
             with archive.open(member) as file:
                 return np.lib.format.read_array(file, allow_pickle=False)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+    except UNREADABLE_ZIP as error:
         raise ValueError(f"{path} is not a readable .npz file: {error}") from None
 
 
@@ -176,7 +181,7 @@ def _read_parquet(path: Path, name: str, transposed: bool) -> np.ndarray:
                     raise TypeError(f"{path}: column {field.name!r} holds {field.type}, but must hold real numbers")
             arrays.check_memory(2 * 8 * file.metadata.num_rows * len(schema), str(path), AS_NPY)
             return _matrix(file.read(), transposed, path)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a readable .parquet file: {str(error).partition(chr(10))[0]}") from None
 
 

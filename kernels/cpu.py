@@ -153,6 +153,12 @@ def make_mean(add, dtype, mean_dtype):
             lanes[lane] += lanes[lane + HALF]
 
     @njit(inline="always")
+    def fold_lanes(lanes, n_leaves, half):
+        for leaf in range(n_leaves):
+            for lane in range(half):
+                lanes[leaf, lane] += lanes[leaf, lane + half]
+
+    @njit(inline="always")
     def leaf_sums(leaves, n_leaves, address, n, lanes):
         for leaf in range(n_leaves):
             left = n - leaf * TILE
@@ -160,13 +166,13 @@ def make_mean(add, dtype, mean_dtype):
                 add_leaf(lanes[leaf], address + leaf * TILE * itemsize)
             else:
                 add_part(lanes[leaf], address + leaf * TILE * itemsize, left)
-        for half in (32, 16, 8, 4, 2, 1):
-            for leaf in range(n_leaves):
-                leaf_lanes = lanes[leaf]
-                for lane in range(half):
-                    leaf_lanes[lane] += leaf_lanes[lane + half]
+        fold_lanes(lanes, n_leaves, 32)
+        fold_lanes(lanes, n_leaves, 16)
+        fold_lanes(lanes, n_leaves, 8)
+        fold_lanes(lanes, n_leaves, 4)
+        fold_lanes(lanes, n_leaves, 2)
         for leaf in range(n_leaves):
-            leaves[leaf] = lanes[leaf, 0]
+            leaves[leaf] = lanes[leaf, 0] + lanes[leaf, 1]
 
     def mean(claims, n_chunks, budget, x, offsets, n_rows, n, blocks, grain, divisor, sums, means):
         lanes = carray(stack(F64, FOLD_LANES), (FOLD_TILES, LANES))
