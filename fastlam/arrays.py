@@ -41,16 +41,27 @@ def is_torch(array: Any, name: str) -> bool:
             )
         return True
     if isinstance(array, np.ndarray):
-        if isinstance(array, np.ma.MaskedArray):
-            raise TypeError(
-                f"{name} is a masked array, whose mask would be lost: pass {_tail(name)}.compressed() or .filled()"
-            )
+        check_unmasked(array, name)
         if array.dtype.hasobject:
             raise TypeError(f"{name} has dtype object, but must be float32 or float64")
         return False
     if is_cupy_array(array):
         raise TypeError(f"{name} is a CuPy array, but this version computes on the CPU: pass {_tail(name)}.get()")
     raise TypeError(f"{name} must be a NumPy array or a torch tensor, but is {type(array).__name__}")
+
+
+def check_unmasked(array: Any, name: str) -> None:
+    """Raise TypeError for a masked array, whose mask would be lost."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} is a masked array, whose mask would be lost: pass {_tail(name)}.filled() or .compressed()"
+        )
+
+
+def check_device(array: torch.Tensor, x: torch.Tensor, name: str) -> None:
+    """Raise ValueError unless the tensor is where x is; a scalar on the CPU goes anywhere."""
+    if array.device != x.device and not (array.is_cpu and array.ndim == 0):
+        raise ValueError(f"mean_square: x is on {x.device}, but {name} is on {array.device}")
 
 
 def _tail(name: str) -> str:

@@ -107,9 +107,11 @@ def _mean(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
 def _check_index(index: Any, x: torch.Tensor) -> torch.Tensor | None:
     if index is None:
         return None
+    arrays.check_unmasked(index, "mean_square: index")
     index = torch.as_tensor(index)
     if index.dtype.is_floating_point or index.dtype.is_complex or index.dtype == torch.bool:
         raise TypeError(f"mean_square: index must hold integers, but has dtype {index.dtype}")
+    arrays.check_device(index, x, "index")
     if x.ndim < 2:
         raise ValueError(f"mean_square: index picks rows, but x has shape {tuple(x.shape)}")
     if index.numel() == 0:
@@ -122,16 +124,16 @@ def _check_lam(lam: Any, x: torch.Tensor, mean: torch.Tensor) -> torch.Tensor | 
     if isinstance(lam, (int, float)) and not isinstance(lam, bool):
         return lam
     if isinstance(lam, (np.number, np.ndarray)):
+        arrays.check_unmasked(lam, "mean_square: lam")
         lam = torch.as_tensor(lam)
     if not isinstance(lam, torch.Tensor):
         raise TypeError(f"mean_square: lam must be a number or a tensor, but is {type(lam).__name__}")
-    if lam.dtype == x.dtype and lam.ndim == 0:
+    if lam.dtype == x.dtype and lam.ndim == 0 and lam.is_cpu:
         return lam
     if lam.is_complex() or lam.dtype == torch.bool:
         raise TypeError(f"mean_square: lam has dtype {lam.dtype}, but must be real")
+    arrays.check_device(lam, x, "lam")
     if lam.ndim > 0:
-        if lam.device != x.device:
-            raise ValueError(f"mean_square: x is on {x.device}, but lam is on {lam.device}")
         lam = lam.reshape(()) if lam.numel() == 1 else lam
         arrays.check_lam_shape(lam.shape, mean.shape)
     return lam if lam.dtype == x.dtype else lam.to(x.dtype)

@@ -181,10 +181,11 @@ def _stream(
 def _progress(first: str) -> Iterator[Advance]:
     """A bar on the terminal, and the function that moves it: `advance(what, done, total)`, total 0 if unknown."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda part, done, total: None
+        return
     what, count = TextColumn("{task.description:<8}"), TextColumn("{task.fields[count]}")
-    with Progress(
-        what, BarColumn(), count, TimeElapsedColumn(), console=console, disable=not console.is_terminal
-    ) as bar:
+    with Progress(what, BarColumn(), count, TimeElapsedColumn(), console=console) as bar:
         task = bar.add_task(first, total=None, count="")
 
         def advance(part: str, done: int, total: int) -> None:

@@ -52,8 +52,8 @@ def fit(
     optimizer : str, class or callable
         A `torch.optim` class, its name in any case, or what is called as `optimizer([lam], lr=lr)`.
     lr : float or "auto"
-        Learning rate. "auto": half the largest stable one for gradient descent, a fiftieth of lam's size (the root
-        mean square of k over that of s) for optimizers that normalise their step.
+        Learning rate. "auto": half the largest stable one for gradient descent; for optimizers that normalise their
+        step, a fiftieth of lam's size (the root mean square of k over that of s), more where there are few steps.
     epochs, batch_size : int
         Passes over the training times, and times in a batch.
     holdout : float
@@ -91,7 +91,7 @@ def fit(
     start = time.perf_counter()
     means, targets = _problem(x, k)
     read = time.perf_counter()
-    generator = torch.Generator().manual_seed(arrays.check_integer(seed, "fit: seed", 0, 2**63))
+    generator = torch.Generator().manual_seed(arrays.check_integer(seed, "fit: seed", 0, 2**64))
     train, held = _split(means.numel(), holdout, generator)
     batch_size = min(arrays.check_integer(batch_size, "fit: batch_size", 1, 2**62), train.numel())
     epochs = arrays.check_integer(epochs, "fit: epochs", 1, 2**62)
@@ -100,7 +100,8 @@ def fit(
         raise ValueError("fit: x is zero at every training time: no lam can be told from another")
     stable = 2 / _largest_curvature(s, batch_size)
     make = _optimizer_class(optimizer)
-    rate = _auto_lr(make, s, target, stable) if lr == "auto" else _number("lr", lr, above=0.0)
+    n_steps = epochs * -(-train.numel() // batch_size)
+    rate = _auto_lr(make, s, target, stable, n_steps) if lr == "auto" else _number("lr", lr, above=0.0)
     lam = torch.nn.Parameter(torch.tensor(_number("lam0", lam0), dtype=torch.float64))
     steps = make([lam], lr=rate)
     _warn_if_unstable(steps, rate, stable)
@@ -215,7 +216,7 @@ def _optimizer_class(optimizer: Any) -> Callable[..., torch.optim.Optimizer]:
     return optimizer
 
 
-def _auto_lr(make: Any, s: torch.Tensor, k: torch.Tensor, stable: float) -> float:
+def _auto_lr(make: Any, s: torch.Tensor, k: torch.Tensor, stable: float, n_steps: int) -> float:
     """A learning rate in the optimizer's own units."""
     make = getattr(make, "func", make)  # of functools.partial
     if make in (torch.optim.SGD, torch.optim.ASGD):
@@ -223,7 +224,9 @@ def _auto_lr(make: Any, s: torch.Tensor, k: torch.Tensor, stable: float) -> floa
     if make in (torch.optim.LBFGS, torch.optim.Adadelta):
         return 1.0  # LBFGS finds its own length; Adadelta's is in units of lam's past changes
     size = float(k.norm() / s.norm()) or 1.0
-    return size if make is torch.optim.Adagrad else ADAPTIVE_STEP * size  # Adagrad's steps shrink from the first on
+    if make is torch.optim.Adagrad:  # whose steps shrink from the first on
+        return size
+    return size * max(ADAPTIVE_STEP, min(0.1, 4 / n_steps))  # there in a quarter of the steps, then settling
 
 
 def _warn_if_unstable(optimizer: torch.optim.Optimizer, lr: float, stable: float) -> None:

@@ -116,12 +116,14 @@ def _time_grid(times: Any) -> np.ndarray:
     """`times` as float64, checked."""
     if getattr(times, "requires_grad", False):
         raise TypeError("simulate: times requires grad, but paths carry no gradient in it: pass times.detach()")
+    if getattr(times, "is_meta", False):
+        raise ValueError("simulate: times is on meta, where tensors have no values")
     kind = arrays.dtype_name(times)
     if kind not in arrays.FLOATS and not kind.startswith(("int", "uint")):
         raise TypeError(f"simulate: times has dtype {kind}, but must be float32, float64 or an integer type")
     if times.ndim != 1 or times.shape[0] == 0:
         raise ValueError(f"simulate: times must be 1-D with at least one time, but has shape {tuple(times.shape)}")
-    grid = np.asarray(times).astype(np.float64)
+    grid = np.asarray(times.resolve_neg() if arrays.is_torch(times, "simulate: times") else times).astype(np.float64)
     for j in np.flatnonzero(~np.isfinite(grid))[:1]:
         raise ValueError(f"simulate: times must be finite, but times[{j}] = {grid[j]}")
     if grid[0] < 0:
@@ -244,6 +246,7 @@ def _check_lam(lam: Any, mean: np.ndarray) -> np.ndarray:
             raise TypeError(
                 f"mean_square: lam must be a number or an array of the kind of x (NumPy), but is {type(lam).__name__}"
             )
+        arrays.check_unmasked(lam, "mean_square: lam")
         lam = np.asarray(lam)
         if lam.dtype.kind not in "iuf":
             raise TypeError(f"mean_square: lam has dtype {lam.dtype}, but must be real")

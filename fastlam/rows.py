@@ -162,6 +162,7 @@ def check_index(index: Any, shape: tuple[int, ...]) -> np.ndarray:
     """`index` as int64 positions in the first axis of `shape`."""
     if len(shape) < 2:
         raise ValueError(f"mean_square: index picks rows, but x has shape {tuple(shape)}")
+    arrays.check_unmasked(index, "mean_square: index")
     rows = np.asarray(index)
     if rows.dtype.kind not in "iu":
         raise TypeError(f"mean_square: index must hold integers, but has dtype {rows.dtype}")

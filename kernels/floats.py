@@ -81,6 +81,7 @@ MINUS_TWO_LOG_FLOAT64 = tuple(F64(c) for c in (
 SIN_FLOAT32 = tuple(F32(c) for c in (
     0.7853982, -0.080745436, 0.0024900069, -3.595429e-05,
 ))  # fmt: skip
+SIN_REST_FLOAT32 = (F32(-2.4276526e-08), *SIN_FLOAT32[1:])  # the first: what float32 cuts off SIN_FLOAT32[0]
 COS_FLOAT32 = tuple(F32(c) for c in (
     1.0, -0.30842513, 0.015854338, -0.0003259614, 3.5419528e-06,
 ))  # fmt: skip
@@ -124,7 +125,8 @@ def cos_sin_turns_float32(word):
     """Cosine and sine of word / 2**32 turns. The nearest quarter turn is taken off in integers, exactly."""
     t = F32(I32(word << U32(2))) * F32(2.0**-31)
     q = t * t
-    cos, sin = horner(q, COS_FLOAT32), t * horner(q, SIN_FLOAT32)
+    cos = horner(q, COS_FLOAT32)
+    sin = fma(t, SIN_FLOAT32[0], t * horner(q, SIN_REST_FLOAT32))  # rounded once where it is large
     quarters = U32(word + U32(2**29))
     odd = (quarters & U32(2**30)) != U32(0)
     x, y = (sin, cos) if odd else (cos, sin)

@@ -26,6 +26,8 @@ def test_example_runs(block):
         assert abs(x.var() - 0.3**2 / 4 * (1 - 2.718281828**-4)) < 5 * 0.0225 * (2 / len(x)) ** 0.5
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"`(tests/\w+\.py)`", README) + re.findall(r"\]\(([\w./]+)\)", README))))
+@pytest.mark.parametrize(
+    "path", sorted(set(re.findall(r"`(tests/\w+\.py)`", README) + re.findall(r"\]\(([\w./]+)\)", README)))
+)
 def test_named_files_exist(path):
     assert (ROOT / path).exists()

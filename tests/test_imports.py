@@ -1,0 +1,162 @@
+"""Who may import whom: DESIGN.md, section 4, as a table, and the imports of every module read with `ast`.
+
+A module that is not in the table fails: to add one is to say where it stands. What only type checkers import is free.
+"""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# What a module may import at its top: fastlam's own by full name, others by package; the standard library is free.
+AT_THE_TOP = {
+    "fastlam": {"fastlam.autograd", "fastlam.fit", "fastlam.fit_result", "fastlam.montecarlo", "fastlam.processes"},
+    # the specification: NumPy alone
+    "fastlam.reference": {"numpy"},
+    # the ground: knows nothing of what is computed
+    "fastlam.arrays": {"numpy", "torch", "array_api_compat"},
+    "fastlam.threads": {"numpy", "torch"},  # torch for its thread count
+    # the diffusions: their elements
+    "fastlam.processes": {"numpy", "fastlam.kernels"},
+    # the public functions: check, allocate, launch
+    "fastlam.rows": {"numpy", "torch", "fastlam.arrays", "fastlam.threads", "fastlam.kernels"},
+    "fastlam.autograd": {"numpy", "torch", "fastlam.arrays", "fastlam.rows"},
+    "fastlam.montecarlo": {
+        *("numpy", "fastlam.arrays", "fastlam.threads", "fastlam.kernels"),
+        *("fastlam.processes", "fastlam.rows", "fastlam.autograd"),
+    },
+    # what is built on them
+    "fastlam.fit": {"numpy", "torch", "fastlam.arrays", "fastlam.rows", "fastlam.fit_result"},
+    "fastlam.fit_result": {"numpy"},
+    "fastlam.readers": {"numpy", "fastlam.arrays"},
+    "fastlam.data": {"numpy", "fastlam.arrays", "fastlam.readers"},
+    "fastlam.plot": {"numpy", "matplotlib"},
+    # the commands: nobody imports them
+    "fastlam.cli": set(),
+    "fastlam.options": {"numpy", "typer", "fastlam.arrays"},
+    "fastlam.commands": {
+        *("numpy", "torch", "typer", "rich"),
+        *("fastlam", "fastlam.arrays", "fastlam.data", "fastlam.options", "fastlam.readers"),
+    },
+    "fastlam.report": {"numpy", "rich", "fastlam", "fastlam.data", "fastlam.plot"},
+    "fastlam.info": {"torch", "fastlam.arrays", "fastlam.threads"},
+}
+
+# What it may import inside functions besides: an optional package, or one that closes a circle.
+IN_FUNCTIONS = {
+    "fastlam.montecarlo": {"torch"},
+    "fastlam.fit_result": {"fastlam.plot"},
+    "fastlam.readers": {"pyarrow"},
+    "fastlam.cli": {"rich", "typer", "fastlam.commands"},
+    "fastlam.commands": {"fastlam.report", "fastlam.info"},
+    "fastlam.info": {"llvmlite", "cuda", "numba.cuda"},  # to say which are installed, and where
+}
+
+# Kernels: numba and themselves. An element needs no row here.
+KERNELS = {"numpy", "numba", "fastlam.kernels"}
+KERNELS_BESIDES = {
+    "fastlam.kernels.memory": {"llvmlite"},  # instructions that numba has no word for
+    "fastlam.kernels.cuda": {"numba.cuda", "cuda"},
+    "fastlam.kernels.launch": {"numba.cuda", "cuda"},
+}
+
+
+def modules():
+    """Every module of the package and its path; `kernels` by the name it is installed under."""
+    for path in sorted([*ROOT.glob("fastlam/*.py"), *ROOT.glob("kernels/*.py")]):
+        parent = "fastlam.kernels" if path.parent.name == "kernels" else "fastlam"
+        yield parent if path.stem == "__init__" else f"{parent}.{path.stem}", path
+
+
+MODULES = dict(modules())
+
+
+def in_words(name):
+    """A dotted name as the table has it; None for the standard library."""
+    parts = name.split(".")
+    if parts[:2] == ["numba", "cuda"]:
+        return "numba.cuda"
+    if parts[:2] == ["fastlam", "kernels"]:
+        return "fastlam.kernels"
+    if parts[0] == "fastlam":
+        return ".".join(parts[:2]) if ".".join(parts[:2]) in MODULES else "fastlam"
+    return None if parts[0] in sys.stdlib_module_names else parts[0]
+
+
+def names_in(node, package):
+    """Dotted names that one statement or call imports."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        above = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+        base = ".".join([*above, *([node.module] if node.module else [])])
+        return [f"{base}.{alias.name}" for alias in node.names]
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "__import__"):
+        return [argument.value for argument in node.args[:1] if isinstance(argument, ast.Constant)]
+    return []
+
+
+def imports_of(source, package):
+    """(imports at the top, imports inside functions), each a set of names as the table has them."""
+    found = set(), set()
+
+    def visit(node, inside):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            children = node.orelse
+        else:
+            found[inside].update(filter(None, map(in_words, names_in(node, package))))
+            children = ast.iter_child_nodes(node)
+        for child in children:
+            visit(child, inside or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)))
+
+    visit(ast.parse(source), False)
+    return found
+
+
+def allowed(module):
+    if module.startswith("fastlam.kernels"):
+        top = KERNELS | KERNELS_BESIDES.get(module, set())
+        return top, top
+    assert module in AT_THE_TOP, f"{module} is new: say in this table what it may import"
+    return AT_THE_TOP[module], AT_THE_TOP[module] | IN_FUNCTIONS.get(module, set())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_imports_what_it_may(module):
+    package = module if MODULES[module].stem == "__init__" else module.rpartition(".")[0]
+    found = imports_of(MODULES[module].read_text(), package)
+    for names, may in zip(found, allowed(module), strict=True):
+        assert names <= may, f"{module} imports {sorted(names - may)}"
+
+
+def test_table_has_no_modules_that_are_gone():
+    assert AT_THE_TOP.keys() | IN_FUNCTIONS.keys() <= MODULES.keys()
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("bench/*.py")), ids=lambda path: path.stem)
+def test_bench_does_not_import_tests(path):
+    for names in imports_of(path.read_text(), "bench"):
+        assert not any(name == "tests" or name.startswith("test_") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("source", "top", "inside"),
+    [
+        ("import numpy as np, os", {"numpy"}, set()),
+        ("from numba import njit\nfrom numba import cuda", {"numba", "numba.cuda"}, set()),
+        ("import numba.cuda.libdevice", {"numba.cuda"}, set()),
+        ("from .floats import fma", {"fastlam.kernels"}, set()),
+        ("from ..arrays import is_torch", {"fastlam.arrays"}, set()),
+        ("from fastlam import arrays, fit, simulate", {"fastlam.arrays", "fastlam.fit", "fastlam"}, set()),
+        ("try:\n    import pyarrow\nexcept ImportError:\n    pass", {"pyarrow"}, set()),
+        ("def f():\n    import torch.nn", set(), {"torch"}),
+        ("class A:\n    def f(self):\n        importlib.import_module('cupy.cuda')", set(), {"cupy"}),
+        ("if TYPE_CHECKING:\n    import sympy\nelse:\n    import typer", {"typer"}, set()),
+        ("import tests.test_philox", {"tests"}, set()),
+    ],
+)
+def test_reader_of_imports(source, top, inside):
+    assert imports_of(source, "fastlam.kernels") == (top, inside)
