@@ -1,15 +1,15 @@
-"""`mean_square` for torch: an opaque op, an autograd.Function around it, and terms that carry every transform.
+"""`mean_square` for torch: an opaque op, an autograd.Function around it, and a form that carries every transform.
 
 `lam` multiplies in torch, so whatever is asked of it composes by itself; only s(x) = mean(x**2) is ours. In x:
 
 * a plain backward runs our slope kernel (`MeanSquare`);
-* under `torch.func`, forward-mode AD, or a graph of the backward itself, s is written as the op's value plus the terms
-  of its Taylor series around x in plain torch. They vanish in value, and carry first and second derivatives exactly:
-  s is a quadratic, so there are no others.
+* under `torch.func`, forward-mode AD, or a graph of the backward itself, s has the op's value and the derivatives, of
+  any order, of the same thing in plain torch (`_carried`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch.autograd import forward_ad
 
 from fastlam import arrays, rows
 
+_PLAIN = (torch.Tensor, torch.nn.Parameter)  # subclasses may have no memory of their own
 _library = torch.library.Library("fastlam", "DEF")
 _library.define("mean_square(Tensor x, Tensor? index=None) -> Tensor")
 _library.define("mean_square_backward(Tensor x, Tensor weight, Tensor? index=None) -> Tensor")
@@ -28,8 +29,27 @@ def _mean_square_backward_cpu(x: torch.Tensor, weight: torch.Tensor, index: torc
     return torch.from_numpy(rows.array_slopes(rows.array_of(x), rows.array_of(weight), picked))
 
 
+def _refuse_derivatives(name: str) -> Callable[..., torch.Tensor]:
+    """What autograd sees of an op: it has no derivative, and says so where torch would take it for zero."""
+    op = getattr(torch.ops.fastlam, name)
+
+    def checked(*tensors: torch.Tensor | None) -> torch.Tensor:
+        for tensor in tensors:
+            if tensor is not None and (
+                (tensor.requires_grad and torch.is_grad_enabled())
+                or (forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None)
+            ):
+                raise RuntimeError(f"torch.ops.fastlam.{name} carries no derivative: call fastlam.mean_square")
+        with torch._C._AutoDispatchBelowAutograd():
+            return op(*tensors)
+
+    return checked
+
+
 _library.impl("mean_square", rows.tensor_means, "CPU")
 _library.impl("mean_square_backward", _mean_square_backward_cpu, "CPU")
+_library.impl("mean_square", _refuse_derivatives("mean_square"), "Autograd")
+_library.impl("mean_square_backward", _refuse_derivatives("mean_square_backward"), "Autograd")
 
 
 @torch.library.register_fake("fastlam::mean_square")
@@ -72,7 +92,7 @@ class MeanSquare(torch.autograd.Function):
     def backward(ctx: Any, weight: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Gradient in x: `2 x weight / n`; in plain torch where it shall be differentiated again."""
         x, index = ctx.saved_tensors
-        if not torch.is_grad_enabled():
+        if not (torch.is_grad_enabled() or _transformed()):
             return torch.ops.fastlam.mean_square_backward(x.detach(), weight, index), None
         slopes = (2 / x.shape[-1]) * weight.unsqueeze(-1) * _picked(x, index)
         if index is None:
@@ -85,30 +105,39 @@ def _picked(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
     return x if index is None else x[index]
 
 
-def _taylor(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
-    """s(x) as a value that no transform sees through, plus (2/n) x0.d + (1/n) d.d with d = x - x0 = 0."""
-    still = x.detach()
-    value = torch.ops.fastlam.mean_square(still, index)
-    still = _picked(still, index)
-    move = _picked(x, index) - still
-    return value + ((2 * still + move) * move).sum(-1) / x.shape[-1]
+def _transformed() -> bool:
+    """Is a torch.func transform or forward-mode AD at work?"""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def _carried(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
+    """s(x): the op's value, of which no transform sees the inside, plus what is 0 and differentiates as s does."""
+    value = torch.ops.fastlam.mean_square(x.detach(), index)
+    plain = _picked(x, index).square().mean(-1)
+    still = plain.detach()
+    return torch.where(still.isfinite(), value + (plain - still), plain)  # infinity - infinity is not 0
 
 
 def _mean(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
-    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
-        return _taylor(x, index)
+    if _transformed():
+        return _carried(x, index)
     if x.requires_grad and torch.is_grad_enabled():
         return MeanSquare.apply(x, index)  # type: ignore[no-untyped-call]
-    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or not x.is_cpu:
-        return torch.ops.fastlam.mean_square(x, index)
-    return rows.tensor_means(x, index)  # the op without its dispatch, which costs as much as a small call
+    return _undifferentiated(x, index)
+
+
+def _undifferentiated(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
+    """The op; without its dispatch, which costs as much as a small call, where nothing could be listening."""
+    if type(x) in _PLAIN and x.is_cpu and not (torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack()):
+        return rows.tensor_means(x, index)
+    return torch.ops.fastlam.mean_square(x.detach(), index)
 
 
 def _check_index(index: Any, x: torch.Tensor) -> torch.Tensor | None:
     if index is None:
         return None
-    arrays.check_unmasked(index, "mean_square: index")
-    index = torch.as_tensor(index)
+    if not isinstance(index, torch.Tensor):
+        index = torch.from_numpy(rows.check_index(index, tuple(x.shape)))
     if index.dtype.is_floating_point or index.dtype.is_complex or index.dtype == torch.bool:
         raise TypeError(f"mean_square: index must hold integers, but has dtype {index.dtype}")
     arrays.check_device(index, x, "index")
@@ -116,7 +145,7 @@ def _check_index(index: Any, x: torch.Tensor) -> torch.Tensor | None:
         raise ValueError(f"mean_square: index picks rows, but x has shape {tuple(x.shape)}")
     if index.numel() == 0:
         raise ValueError("mean_square: index is empty")
-    return index
+    return index if index.dtype in (torch.int64, torch.int32) else index.long()
 
 
 def _check_lam(lam: Any, x: torch.Tensor, mean: torch.Tensor) -> torch.Tensor | float:
@@ -125,7 +154,7 @@ def _check_lam(lam: Any, x: torch.Tensor, mean: torch.Tensor) -> torch.Tensor | 
         return lam
     if isinstance(lam, (np.number, np.ndarray)):
         arrays.check_unmasked(lam, "mean_square: lam")
-        lam = torch.as_tensor(lam)
+        lam = torch.from_numpy(np.array(lam, lam.dtype.newbyteorder("=")))
     if not isinstance(lam, torch.Tensor):
         raise TypeError(f"mean_square: lam must be a number or a tensor, but is {type(lam).__name__}")
     if lam.dtype == x.dtype and lam.ndim == 0 and lam.is_cpu:
@@ -150,7 +179,7 @@ def mean_square_value_and_grad(x: torch.Tensor, lam: Any, index: Any) -> tuple[t
     """`fastlam.mean_square_value_and_grad` for tensors."""
     rows.check_rows(x)
     with torch.no_grad():
-        grad = rows.tensor_means(x, _check_index(index, x))
+        grad = _undifferentiated(x, _check_index(index, x))
         return _check_lam(lam, x, grad) * grad, grad
 
 

@@ -21,6 +21,7 @@ from fastlam import arrays
 from fastlam.fit_result import FitResult
 from fastlam.rows import array_means, array_of, check_rows
 
+NOT_FOR_LAM = ("optimizer", "muon", "sparseadam")  # the base class; for matrices; for sparse gradients
 ADAPTIVE_STEP = 0.02  # of lam's own size, for optimizers whose step does not depend on the gradient's
 
 Progress = Callable[[int, int], None]
@@ -174,8 +175,9 @@ def _problem(x: Any, k: Any) -> tuple[torch.Tensor, torch.Tensor]:
     check_rows(paths)
     if paths.ndim != 2:
         raise ValueError(f"fit: x must have shape (m, n), but has {tuple(paths.shape)}")
-    arrays.check_float(k, "fit: k")
-    targets = np.asarray(array_of(k) if arrays.is_torch(k, "fit: k") else k, np.float64)
+    targets = array_of(k) if arrays.is_torch(k, "fit: k") else k
+    arrays.check_float(targets, "fit: k")
+    targets = np.array(targets, np.float64)
     if targets.shape != paths.shape[:1]:
         raise ValueError(
             f"fit: k must have shape {paths.shape[:1]}, one target for each row of x, but has {targets.shape}"
@@ -185,7 +187,7 @@ def _problem(x: Any, k: Any) -> tuple[torch.Tensor, torch.Tensor]:
     means = array_means(paths)
     for j in np.flatnonzero(~np.isfinite(means))[:1]:
         raise ValueError(f"fit: x must be finite, but row {j} has a mean square of {means[j]}")
-    return torch.from_numpy(means), torch.from_numpy(targets.copy())
+    return torch.from_numpy(means), torch.from_numpy(targets)
 
 
 def _split(count: int, holdout: float, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -207,7 +209,7 @@ def _largest_curvature(s: torch.Tensor, batch_size: int) -> float:
 def _optimizer_class(optimizer: Any) -> Callable[..., torch.optim.Optimizer]:
     if isinstance(optimizer, str):
         classes = {name.lower(): value for name, value in vars(torch.optim).items() if inspect.isclass(value)}
-        names = sorted(n for n, c in classes.items() if issubclass(c, torch.optim.Optimizer) and n != "optimizer")
+        names = sorted(n for n, c in classes.items() if issubclass(c, torch.optim.Optimizer) and n not in NOT_FOR_LAM)
         if optimizer.lower() not in names:
             raise ValueError(f"fit: optimizer must be one of {', '.join(names)}, but is {optimizer!r}")
         return cast(Callable[..., torch.optim.Optimizer], classes[optimizer.lower()])
@@ -221,8 +223,8 @@ def _auto_lr(make: Any, s: torch.Tensor, k: torch.Tensor, stable: float, n_steps
     make = getattr(make, "func", make)  # of functools.partial
     if make in (torch.optim.SGD, torch.optim.ASGD):
         return stable / 2
-    if make in (torch.optim.LBFGS, torch.optim.Adadelta):
-        return 1.0  # LBFGS finds its own length; Adadelta's is in units of lam's past changes
+    if make in (torch.optim.LBFGS, torch.optim.Adadelta, torch.optim.Adafactor):
+        return 1.0  # LBFGS finds its own length; the others' are in units of lam's past changes and of lam
     size = float(k.norm() / s.norm()) or 1.0
     if make is torch.optim.Adagrad:  # whose steps shrink from the first on
         return size
@@ -230,10 +232,11 @@ def _auto_lr(make: Any, s: torch.Tensor, k: torch.Tensor, stable: float, n_steps
 
 
 def _warn_if_unstable(optimizer: torch.optim.Optimizer, lr: float, stable: float) -> None:
-    group = optimizer.param_groups[0]
-    if not isinstance(optimizer, torch.optim.SGD) or group["nesterov"]:
+    if not isinstance(optimizer, (torch.optim.SGD, torch.optim.ASGD)):
         return
-    limit = stable * (1 + group["momentum"])  # of the heavy ball (Polyak, 1964)
+    group = optimizer.param_groups[0]
+    momentum = group.get("momentum", 0.0)  # Polyak, 1964; with Nesterov's look-ahead, 1983, less
+    limit = stable * (1 + momentum) / (1 + 2 * momentum if group.get("nesterov") else 1)
     if lr > limit:
         warnings.warn(
             f"fit: lr = {lr:.4g} is above {limit:.4g}, the largest that gradient descent can take on every batch: "

@@ -47,7 +47,7 @@ def _plan(shape: tuple[int, ...], strides: tuple[int, ...], real: str, rows: np.
     for axis, (size, stride) in enumerate(zip(shape[:-1], strides[:-1], strict=True)):
         positions = rows if axis == 0 and rows is not None else np.arange(size)
         starts = starts.reshape(starts.shape + (1,) * positions.ndim) + positions * stride
-    starts = np.ascontiguousarray(starts)
+    starts = np.require(starts, requirements="C")
     n = shape[-1]
     blocks = -(-n // BLOCK)
     items = starts.size * blocks
@@ -74,6 +74,8 @@ def fill_means(address: int, real: str, walk: Plan, divisor: int, means: int, me
 def tensor_means(x: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
     """Mean of x**2 over the last axis of a CPU tensor, in its dtype."""
     real = arrays.dtype_name(x)
+    if x._is_zerotensor():
+        x = torch.zeros(x.shape, dtype=x.dtype)
     if x.is_neg() or (x.stride(-1) != 1 and x.shape[-1] > 1):
         return torch.from_numpy(array_means(array_of(x), None if index is None else array_of(index), real))
     rows = None if index is None else check_index(array_of(index), tuple(x.shape))
@@ -87,7 +89,7 @@ def array_means(x: np.ndarray, index: Any = None, mean_real: str = "float64") ->
     """Mean of x**2 over the last axis, of shape `x.shape[:-1]` or `index.shape + x.shape[1:-1]`."""
     rows = None if index is None else check_index(index, x.shape)
     if not readable(x):
-        return _slab_means(x, rows).astype(mean_real)
+        return _slab_means(x, rows, mean_real)
     real = arrays.dtype_name(x)
     walk = plan(x.shape, _element_strides(x), real, rows)
     means = np.empty(walk.shape, mean_real)
@@ -168,13 +170,16 @@ def check_index(index: Any, shape: tuple[int, ...]) -> np.ndarray:
         raise TypeError(f"mean_square: index must hold integers, but has dtype {rows.dtype}")
     if rows.size == 0:
         raise ValueError("mean_square: index is empty")
-    outside = (rows < -shape[0]) | (rows >= shape[0])
+    positions = rows.astype(np.int64)
+    outside = (positions < -shape[0]) | (positions >= shape[0])
+    if rows.dtype.kind == "u":
+        outside |= positions < 0  # at least 2**63
     if outside.any():
         raise IndexError(f"mean_square: index holds {rows[outside][0]}, but x has {shape[0]} rows")
-    return np.where(rows < 0, rows + shape[0], rows).astype(np.int64)
+    return np.where(positions < 0, positions + shape[0], positions)
 
 
-def _slab_means(x: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+def _slab_means(x: np.ndarray, rows: np.ndarray | None, mean_real: str) -> np.ndarray:
     """array_means of an input that no kernel reads in place, copied a slab at a time: some rows of some blocks.
 
     Paths outside, rows inside, so that a transposed file is read from its start to its end once.
@@ -194,6 +199,6 @@ def _slab_means(x: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
             part = np.empty(walk.shape)
             fill_means(slab.ctypes.data, real, walk, 1, part.ctypes.data, "float64")
             sums[first : first + step, ..., block] = part
-    means = np.empty(sums.shape[:-1])
-    compiled(cpu.make_fold, "float64")(sums.ctypes.data, means.size, blocks, n, means.ctypes.data)
+    means = np.empty(sums.shape[:-1], mean_real)
+    compiled(cpu.make_fold, mean_real)(sums.ctypes.data, means.size, blocks, n, means.ctypes.data)
     return means.reshape(x.shape[:-1] if rows is None else rows.shape + inner)

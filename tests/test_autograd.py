@@ -333,6 +333,11 @@ def test_the_op_alone_is_right_or_raises(transform):
 
 
 def test_meta():
+    """Shapes without values; what is elsewhere than x is named."""
+    elsewhere = torch.zeros(3, dtype=torch.int64, device="meta")
+    for name, arguments in {"lam": (elsewhere,), "index": (1.0, elsewhere)}.items():
+        with pytest.raises(ValueError, match=f"x is on cpu, but {name} is on meta"):
+            fused(X, *arguments)
     for device in ("meta", torch.device("meta")):
         x, lam = torch.empty(6, 3, 50, device=device, requires_grad=True), torch.tensor(0.3, requires_grad=True)
         value = fused(x, lam.to(device), torch.zeros(2, 2, dtype=torch.int64, device=device))

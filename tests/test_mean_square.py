@@ -165,13 +165,14 @@ def test_array_layouts(layout, index, dtype):
 @pytest.mark.parametrize("layout", TENSOR_LAYOUTS.values(), ids=TENSOR_LAYOUTS)
 @pytest.mark.parametrize("index", [None, torch.tensor([2, 0, -1, 0])], ids=["all", "index"])
 def test_tensor_layouts(layout, index, dtype):
-    """Answers and gradients in x, the latter of full shape where x is expanded."""
+    """Answers with and without a graph, and gradients in x, of full shape where x is expanded."""
     view = layout(torch.as_tensor(normals(5, 3, 2 * 16384 + 70, dtype=dtype)))
     plain = view.clone(memory_format=torch.contiguous_format).resolve_neg()
     answers = []
     for x in (view.detach(), plain):
-        x.requires_grad_()
-        answer = fastlam.mean_square(x, 0.5, index=index)
+        alone = fastlam.mean_square(x, 0.5, index=index)
+        answer = fastlam.mean_square(x.requires_grad_(), 0.5, index=index)
+        assert torch.equal(alone, answer)
         weight = torch.arange(1.0, 1 + answer.numel(), dtype=answer.dtype).reshape(answer.shape)
         answers.append((bits(answer.detach()), bits(torch.autograd.grad(answer, x, weight)[0])))
     assert answers[0] == answers[1]
@@ -349,7 +350,7 @@ def test_lam_that_would_change_the_answers_shape(shape, kind):
 
 
 @KIND
-@pytest.mark.parametrize("lam", ["1", None, True, 1j, [1.0], np.array(1j), np.array([True])], ids=repr)
+@pytest.mark.parametrize("lam", ["1", None, True, 1j, [1.0], np.array(1j), np.array([True]), np.ma.ones(3)], ids=repr)
 def test_lam_of_other_types(lam, kind):
     with pytest.raises(TypeError, match="lam"):
         fastlam.mean_square(kind(np.ones((3, 4))), lam)

@@ -208,7 +208,7 @@ def test_reach_and_ends():
     assert np.abs(pairs_float64(0, 0)).max() == pytest.approx(REACH_FLOAT64, abs=ERROR_FLOAT64)
     last = np.array([2**64 - 1], np.uint64)
     assert pairs_float64(last, [0])[0, 0] == pytest.approx(2.0**-26, rel=1e-15)  # sqrt(-2 ln(1 - 2**-53))
-    corners = np.array([0, 1, 2**31 - 1, 2**31, 2**32 - 1], np.uint64)
+    corners = np.array([0, 1, 2**31 - 1, 2**31, 2**32 - 1], np.uint64)  # of 32-bit words, and by twos of 64-bit words
     corners = (corners[:, np.newaxis] << np.uint64(32) | corners).ravel()
     assert np.isfinite(pairs_float32(corners[:, np.newaxis] % 2**32, corners >> np.uint64(32))).all()
     assert np.isfinite(pairs_float64(corners[:, np.newaxis], corners)).all()
@@ -235,22 +235,37 @@ def cos_slope(q):
     return (mpmath.cos(mpmath.pi / 4 * mpmath.sqrt(q)) - 1) / q
 
 
-@pytest.mark.parametrize(
-    ("name", "function", "degree", "leading"),
-    [
-        ("MINUS_TWO_LOG_FLOAT32", minus_two_log_slope, 8, []),
-        ("MINUS_TWO_LOG_FLOAT64", minus_two_log_slope, 20, []),
-        ("SIN_FLOAT32", sin_slope, 3, []),
-        ("SIN_FLOAT64", sin_slope, 6, []),
-        ("COS_FLOAT32", cos_slope, 3, [1]),
-        ("COS_FLOAT64", cos_slope, 5, [1]),
-    ],
-)
-def test_coefficients(name, function, degree, leading):
-    """Made from scratch with 60 digits and rounded to the type."""
+COEFFICIENTS = {
+    "MINUS_TWO_LOG_FLOAT32": (minus_two_log_slope, 8, []),
+    "MINUS_TWO_LOG_FLOAT64": (minus_two_log_slope, 20, []),
+    "SIN_FLOAT32": (sin_slope, 3, []),
+    "SIN_FLOAT64": (sin_slope, 6, []),
+    "COS_FLOAT32": (cos_slope, 3, [1]),
+    "COS_FLOAT64": (cos_slope, 5, [1]),
+}
+
+
+def made_from_scratch(function, degree, leading):
+    root = mpmath.sqrt(2)
+    low, high = (1 / root - 1, root - 1) if function is minus_two_log_slope else (mpmath.mpf(0), mpmath.mpf(1))
+    return leading + interpolated(function, low, high, degree)
+
+
+@pytest.mark.parametrize("name", COEFFICIENTS)
+def test_coefficients(name):
+    """Made with 60 digits and rounded to the type."""
     real = np.float32 if name.endswith("32") else np.float64
     with mpmath.workdps(60):
-        root = mpmath.sqrt(2)
-        low, high = (1 / root - 1, root - 1) if function is minus_two_log_slope else (mpmath.mpf(0), mpmath.mpf(1))
-        made = leading + interpolated(function, low, high, degree)
-        assert getattr(floats, name) == tuple(real(float(c)) for c in made)
+        assert getattr(floats, name) == tuple(real(float(c)) for c in made_from_scratch(*COEFFICIENTS[name]))
+
+
+def test_rest_of_the_first_sin_coefficient():
+    with mpmath.workdps(60):
+        rest = made_from_scratch(*COEFFICIENTS["SIN_FLOAT32"])[0] - float(floats.SIN_FLOAT32[0])
+        made = np.float32(float(rest)), *floats.SIN_FLOAT32[1:]
+    assert made == floats.SIN_REST_FLOAT32
+
+
+def test_no_coefficients_are_left_out():
+    tuples = {name for name, value in vars(floats).items() if isinstance(value, tuple)}
+    assert tuples == COEFFICIENTS.keys() | {"SIN_REST_FLOAT32"}
