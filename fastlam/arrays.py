@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from array_api_compat import is_cupy_array
+from numpy.ma import MaskedArray  # now: numpy imports it on first use, and a fork during an import hangs
 
 FLOATS = ("float32", "float64")
 _NAMES = {
@@ -52,7 +53,7 @@ def is_torch(array: Any, name: str) -> bool:
 
 def check_unmasked(array: Any, name: str) -> None:
     """Raise TypeError for a masked array, whose mask would be lost."""
-    if isinstance(array, np.ma.MaskedArray):
+    if isinstance(array, MaskedArray):
         raise TypeError(
             f"{name} is a masked array, whose mask would be lost: pass {_tail(name)}.filled() or .compressed()"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
 import torch
@@ -36,28 +36,40 @@ def run(kernel: Callable[..., bool], n_chunks: int, nanoseconds: float, *argumen
         while kernel(counter, n_chunks, budget, *arguments):
             pass
 
-    futures = _helpers(work, min(thread_count(), n_chunks) - 1)
+    futures: list[Future[None]] = []
+    interrupt: BaseException | None = None
     try:
+        _call_helpers(work, min(thread_count(), n_chunks) - 1, futures)
         work()
-    except BaseException:
-        claims[0] = n_chunks  # helpers stop at their next claim
-        raise
-    finally:
-        for future in futures:
-            if not future.cancel():
-                future.result()
+    except BaseException as error:
+        interrupt = error
+    while True:  # until helpers have ended, even if interrupted again: they write to the caller's arrays
+        try:
+            if interrupt is not None:
+                claims[0] = n_chunks  # helpers stop at their next claim
+            wait([future for future in futures if not future.cancel()])
+            break
+        except BaseException as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
+    for future in futures:
+        if not future.cancelled():
+            future.result()
 
 
-def _helpers(work: Callable[[], None], count: int) -> list[Future[None]]:
+def _call_helpers(work: Callable[[], None], count: int, futures: list[Future[None]]) -> None:
+    """Add to `futures` one by one, so that an interrupt loses none."""
     global _pool
     if count < 1:
-        return []
+        return
     if _pool is None:
         _pool = ThreadPoolExecutor(max_workers=max(32, 2 * (os.cpu_count() or 1)), thread_name_prefix="fastlam")
     try:
-        return [_pool.submit(work) for _ in range(count)]
+        for _ in range(count):
+            futures.append(_pool.submit(work))
     except RuntimeError:  # the interpreter is shutting down: the caller does it all
-        return []
+        pass
 
 
 def _drop_pool() -> None:
