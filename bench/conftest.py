@@ -15,7 +15,7 @@ ROUNDS = 15
 @pytest.fixture
 def full(request: pytest.FixtureRequest) -> bool:
     """True where benchmarks are timed; False in the smoke run, which takes small sizes."""
-    return not request.config.getoption("benchmark_disable")
+    return bool(request.config.getoption("benchmark_enable"))
 
 
 @pytest.fixture
