@@ -113,9 +113,10 @@ def _transformed() -> bool:
 def _carried(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
     """s(x): the op's value, of which no transform sees the inside, plus what is 0 and differentiates as s does."""
     value = torch.ops.fastlam.mean_square(x.detach(), index)
-    plain = _picked(x, index).square().mean(-1)
+    plain = _picked(x, index).double().square().mean(-1)
     still = plain.detach()
-    return torch.where(still.isfinite(), value + (plain - still), plain)  # infinity - infinity is not 0
+    zero = (plain - still).to(x.dtype)
+    return torch.where(still.isfinite(), value + zero, plain.to(x.dtype))  # infinity - infinity is not 0
 
 
 def _mean(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
@@ -128,7 +129,8 @@ def _mean(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
 
 def _undifferentiated(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
     """The op; without its dispatch, which costs as much as a small call, where nothing could be listening."""
-    if type(x) in _PLAIN and x.is_cpu and not (torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack()):
+    listening = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or _transformed()
+    if type(x) in _PLAIN and x.is_cpu and not listening:
         return rows.tensor_means(x, index)
     return torch.ops.fastlam.mean_square(x.detach(), index)
 
@@ -137,7 +139,8 @@ def _check_index(index: Any, x: torch.Tensor) -> torch.Tensor | None:
     if index is None:
         return None
     if not isinstance(index, torch.Tensor):
-        index = torch.from_numpy(rows.check_index(index, tuple(x.shape)))
+        traced = torch.compiler.is_compiling()  # which sees no NumPy dtypes
+        index = torch.as_tensor(index) if traced else torch.from_numpy(rows.check_index(index, tuple(x.shape)))
     if index.dtype.is_floating_point or index.dtype.is_complex or index.dtype == torch.bool:
         raise TypeError(f"mean_square: index must hold integers, but has dtype {index.dtype}")
     arrays.check_device(index, x, "index")
@@ -154,7 +157,8 @@ def _check_lam(lam: Any, x: torch.Tensor, mean: torch.Tensor) -> torch.Tensor | 
         return lam
     if isinstance(lam, (np.number, np.ndarray)):
         arrays.check_unmasked(lam, "mean_square: lam")
-        lam = torch.from_numpy(np.array(lam, lam.dtype.newbyteorder("=")))
+        traced = torch.compiler.is_compiling()
+        lam = torch.as_tensor(lam) if traced else torch.from_numpy(np.array(lam, lam.dtype.newbyteorder("=")))
     if not isinstance(lam, torch.Tensor):
         raise TypeError(f"mean_square: lam must be a number or a tensor, but is {type(lam).__name__}")
     if lam.dtype == x.dtype and lam.ndim == 0 and lam.is_cpu:
