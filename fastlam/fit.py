@@ -11,13 +11,13 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import torch
 
 from fastlam import arrays
+from fastlam.descent import CompiledDescent, TorchDescent, descent
 from fastlam.fit_result import FitResult
 from fastlam.rows import array_means, array_of, check_rows
 
@@ -96,29 +96,31 @@ def fit(
     train, held = _split(means.numel(), holdout, generator)
     batch_size = min(arrays.check_integer(batch_size, "fit: batch_size", 1, 2**62), train.numel())
     epochs = arrays.check_integer(epochs, "fit: epochs", 1, 2**62)
-    s, target = means[train], targets[train]
+    s, target = means[train].numpy(), targets[train].numpy()
     if not s.any():
         raise ValueError("fit: x is zero at every training time: no lam can be told from another")
     stable = 2 / _largest_curvature(s, batch_size)
     make = _optimizer_class(optimizer)
-    n_steps = epochs * -(-train.numel() // batch_size)
+    n_steps = epochs * -(-len(s) // batch_size)
     rate = _auto_lr(make, s, target, stable, n_steps) if lr == "auto" else _number("lr", lr, above=0.0)
-    lam = torch.nn.Parameter(torch.tensor(_number("lam0", lam0), dtype=torch.float64))
-    steps = make([lam], lr=rate)
-    _warn_if_unstable(steps, rate, stable)
-    history = _train(lam, steps, (s, target), (means[held], targets[held]), epochs, batch_size, generator, progress)
+    start_from = _number("lam0", lam0)
+    probe = make([torch.nn.Parameter(torch.tensor(start_from, dtype=torch.float64))], lr=rate)
+    _warn_if_unstable(probe, rate, stable)
+    steps = descent(make, start_from, rate, s, target)
+    out_of_sample = means[held].numpy(), targets[held].numpy()
+    history = _train(steps, (s, target), out_of_sample, epochs, batch_size, generator, progress)
     done = time.perf_counter()
 
     closed_form = float((s @ target) / (s @ s))
     return FitResult(
-        lam=lam.item(),
+        lam=steps.lam,
         stderr=_stderr(s, target, closed_form),
         closed_form=closed_form,
-        difference=lam.item() - closed_form,
+        difference=steps.lam - closed_form,
         history=history,
         max_stable_lr=stable,
         lr=rate,
-        optimizer=type(steps).__name__,
+        optimizer=type(probe).__name__,
         epochs=epochs,
         batch_size=batch_size,
         holdout=sorted(held.tolist()),
@@ -130,43 +132,30 @@ def fit(
 
 
 def _train(
-    lam: torch.nn.Parameter,
-    optimizer: torch.optim.Optimizer,
-    train: tuple[torch.Tensor, torch.Tensor],
-    held: tuple[torch.Tensor, torch.Tensor],
+    steps: TorchDescent | CompiledDescent,
+    train: tuple[np.ndarray, np.ndarray],
+    held: tuple[np.ndarray, np.ndarray],
     epochs: int,
     batch_size: int,
     generator: torch.Generator,
     progress: Progress | None,
 ) -> dict[str, list[Any]]:
     history: dict[str, list[Any]] = {"epoch": [], "train_loss": [], "holdout_loss": [], "lam": [], "grad_norm": []}
-    count = train[0].numel()
     for epoch in range(1, epochs + 1):
-        total = 0.0
-        order = torch.randperm(count, generator=generator)
-        for batch in order.split(batch_size):
-            s, k = train[0][batch], train[1][batch]
-            total += s.numel() * float(optimizer.step(partial(_loss, lam, s, k)))  # type: ignore[arg-type]
-        history["epoch"].append(epoch)
-        history["train_loss"].append(total / count)
-        history["holdout_loss"].append(float(_loss(lam, *held)) if held[0].numel() else None)
-        history["lam"].append(lam.item())
-        _loss(lam, *train)
-        history["grad_norm"].append(abs(lam.grad.item()))  # type: ignore[union-attr]
+        loss = steps.epoch(torch.randperm(len(train[0]), generator=generator), batch_size)
+        with np.errstate(over="ignore", invalid="ignore"):  # of a training that explodes
+            residual, held_residual = steps.lam * train[0] - train[1], steps.lam * held[0] - held[1]
+            history["epoch"].append(epoch)
+            history["train_loss"].append(loss)
+            history["holdout_loss"].append(float(np.mean(held_residual**2)) if len(held[0]) else None)
+            history["lam"].append(steps.lam)
+            history["grad_norm"].append(float(abs(np.mean(2 * residual * train[0]))))
         if progress is not None:
             progress(epoch, epochs)
-        if not math.isfinite(lam.item()):
+        if not math.isfinite(steps.lam):
             warnings.warn(f"fit: training diverged in epoch {epoch}", stacklevel=3)
             break
     return history
-
-
-@torch.no_grad()
-def _loss(lam: torch.nn.Parameter, s: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
-    """Mean of (lam s - k)**2, with its derivative left in lam.grad: in the order in which autograd rounds it."""
-    residual = lam * s - k
-    lam.grad = (2 / s.numel() * residual * s).sum()
-    return residual.square().mean()
 
 
 def _problem(x: Any, k: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -200,10 +189,10 @@ def _split(count: int, holdout: float, generator: torch.Generator) -> tuple[torc
     return order[held:].sort().values, order[:held].sort().values
 
 
-def _largest_curvature(s: torch.Tensor, batch_size: int) -> float:
+def _largest_curvature(s: np.ndarray, batch_size: int) -> float:
     """2 mean s**2 over the worst batch there can be: the largest s, in the smallest batch of an epoch."""
-    smallest = s.numel() % batch_size or batch_size
-    return 2 * float(s.square().topk(smallest).values.mean())
+    smallest = len(s) % batch_size or batch_size
+    return 2 * float(np.mean(np.sort(s)[-smallest:] ** 2))
 
 
 def _optimizer_class(optimizer: Any) -> Callable[..., torch.optim.Optimizer]:
@@ -218,14 +207,14 @@ def _optimizer_class(optimizer: Any) -> Callable[..., torch.optim.Optimizer]:
     return optimizer
 
 
-def _auto_lr(make: Any, s: torch.Tensor, k: torch.Tensor, stable: float, n_steps: int) -> float:
+def _auto_lr(make: Any, s: np.ndarray, k: np.ndarray, stable: float, n_steps: int) -> float:
     """A learning rate in the optimizer's own units."""
     make = getattr(make, "func", make)  # of functools.partial
     if make in (torch.optim.SGD, torch.optim.ASGD):
         return stable / 2
     if make in (torch.optim.LBFGS, torch.optim.Adadelta, torch.optim.Adafactor):
         return 1.0  # LBFGS finds its own length; the others' are in units of lam's past changes and of lam
-    size = float(k.norm() / s.norm()) or 1.0
+    size = float(np.linalg.norm(k) / np.linalg.norm(s)) or 1.0
     if make is torch.optim.Adagrad:  # whose steps shrink from the first on
         return size
     return size * max(ADAPTIVE_STEP, min(0.1, 4 / n_steps))  # there in a quarter of the steps, then settling
@@ -245,10 +234,10 @@ def _warn_if_unstable(optimizer: torch.optim.Optimizer, lr: float, stable: float
         )
 
 
-def _stderr(s: torch.Tensor, k: torch.Tensor, closed_form: float) -> float:
-    if s.numel() < 2:
+def _stderr(s: np.ndarray, k: np.ndarray, closed_form: float) -> float:
+    if len(s) < 2:
         return math.nan
-    variance = float((k - closed_form * s).square().sum()) / (s.numel() - 1)
+    variance = float(np.sum((k - closed_form * s) ** 2)) / (len(s) - 1)
     return math.sqrt(variance / float(s @ s))
 
 

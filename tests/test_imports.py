@@ -29,7 +29,8 @@ AT_THE_TOP = {
         *("fastlam.processes", "fastlam.rows", "fastlam.autograd"),
     },
     # what is built on them
-    "fastlam.fit": {"numpy", "torch", "fastlam.arrays", "fastlam.rows", "fastlam.fit_result"},
+    "fastlam.descent": {"numpy", "torch", "fastlam.kernels"},
+    "fastlam.fit": {"numpy", "torch", "fastlam.arrays", "fastlam.rows", "fastlam.descent", "fastlam.fit_result"},
     "fastlam.fit_result": {"numpy"},
     "fastlam.readers": {"numpy", "fastlam.arrays"},
     "fastlam.data": {"numpy", "fastlam.arrays", "fastlam.readers"},
