@@ -1,4 +1,4 @@
-"""One row of a benchmark table: checked before it is timed, with its rate, its ratio to the best baseline, its limit."""
+"""A row of a benchmark table: its time, its rate, its ratio to the best baseline, its share of a limit."""
 
 from __future__ import annotations
 

@@ -12,6 +12,8 @@ from fastlam.kernels.launch import compiled
 from fastlam.processes import Brownian, Process
 
 PATH_NANOSECONDS = {"float32": 0.8, "float64": 2.1}  # per normal on one core, for the choice of threads
+TOUCH_BYTES = 2**23  # answers from which on new memory is cleared by all threads first
+CLEAR_NANOSECONDS = 0.1  # per byte, on one core
 
 
 def simulate(
@@ -67,7 +69,8 @@ def simulate(
     >>> x = fastlam.simulate(fastlam.Brownian(mu=0.05, sigma=0.2), np.arange(1, 5) / 4, n_paths=3, seed=7)
     >>> x.shape, x.dtype
     ((4, 3), dtype('float64'))
-    >>> more = fastlam.simulate(fastlam.Brownian(mu=0.05, sigma=0.2), np.arange(1, 5) / 4, n_paths=2, seed=7, first_path=1)
+    >>> process = fastlam.Brownian(mu=0.05, sigma=0.2)
+    >>> more = fastlam.simulate(process, np.arange(1, 5) / 4, n_paths=2, seed=7, first_path=1)
     >>> bool((more == x[:, 1:]).all())
     True
 
@@ -86,8 +89,7 @@ def simulate(
     if out is None:
         size = len(grid) * n * np.dtype(real).itemsize
         arrays.check_memory(size, "simulate", "take fewer paths or times, or slices of the family by first_path")
-        out = np.empty((len(grid), n), real)
-        paths = out
+        paths = out = _new_array((len(grid), n), real)
         if torch_like:
             import torch
 
@@ -96,6 +98,15 @@ def simulate(
         paths = _check_out(out, torch_like, (len(grid), n), real)
     _fill_paths(paths, process, grid, seed, first, bool(antithetic))
     return out
+
+
+def _new_array(shape: tuple[int, int], real: str) -> np.ndarray:
+    """An array whose memory the threads have had cleared together, if it is large."""
+    array = np.empty(shape, real)
+    if array.nbytes >= TOUCH_BYTES and threads.thread_count() > 1:
+        nanoseconds = array.nbytes * CLEAR_NANOSECONDS
+        threads.run(compiled(cpu.make_touch), threads.thread_count(), nanoseconds, array.ctypes.data, array.nbytes)
+    return array
 
 
 def _fill_paths(

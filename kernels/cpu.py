@@ -99,6 +99,29 @@ def make_simulate(step, n_coefficients, dtype, antithetic):
     return simulate, signature
 
 
+PAGE = 4096
+
+
+def make_touch():
+    """Write a byte to each page of memory that is new, so that several threads have the system clear it at once.
+
+    Without it all threads wait for the same page at the same time, as each walks through all rows.
+    """
+
+    def touch(claims, n_chunks, budget, address, n_bytes):
+        share = (n_bytes // n_chunks + PAGE) // PAGE * PAGE
+        memory = carray(pointer(address, np.uint8), (n_bytes,))
+        for done in range(budget):
+            chunk = claim(claims) if claims else done
+            if chunk >= n_chunks:
+                return False
+            for i in range(chunk * share, min((chunk + 1) * share, n_bytes), PAGE):
+                memory[i] = 0
+        return True
+
+    return touch, types.boolean(I, I, I, I, I)
+
+
 @njit(inline="always")
 def _fold(values, n):
     """Add neighbours until one is left in values[0], whatever is missing counting as zero."""
@@ -131,7 +154,7 @@ def make_mean(add, dtype, mean_dtype):
 
     @njit(inline="always")
     def add_leaf(lanes, address):
-        """A whole leaf, up to its first fold; its ends are merged with their neighbours, as stores are the bottleneck."""
+        """A whole leaf, up to its first fold; its ends merge with their neighbours, as stores are the bottleneck."""
         x = row(address, 0)
         for lane in range(LANES):
             lanes[lane] = add(0.0, F64(x[lane]))

@@ -1,4 +1,4 @@
-"""Descent on the one number lam: an epoch of mini-batches, by the steps of torch.optim's SGD and Adam at their defaults.
+"""Descent on the one number lam, by the steps of torch.optim's SGD and Adam at their defaults.
 
 Spec: fastlam.descent.TorchDescent, which takes the same steps through torch.optim, 60 times slower.
 """
@@ -30,7 +30,7 @@ def adam(lam, grad, lr, step, memory):
 
 
 def make_epoch(update):
-    """Train lam on batches of (lam s - k)**2 in the given order; state: lam, steps done, memory. Returns the mean loss."""
+    """An epoch of batches of (lam s - k)**2 in the given order; state: lam, steps done, memory. Gives the mean loss."""
 
     def epoch(s, k, order, count, batch_size, lr, state):
         means, targets = carray(pointer(s, F64), (count,)), carray(pointer(k, F64), (count,))

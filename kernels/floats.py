@@ -66,7 +66,7 @@ def float64_of_int(i):
     return float64_of_bits(i + I64(0x4338000000000000)) - F64(1.5 * 2**52)
 
 
-# -2 ln(1 + f) / f, in f over [sqrt(1/2) - 1, sqrt(2) - 1]: centred on 1, so that the result is accurate where it vanishes.
+# -2 ln(1 + f) / f, in f over [sqrt(1/2) - 1, sqrt(2) - 1]: centred on 1, for accuracy where it vanishes.
 MINUS_TWO_LOG_FLOAT32 = tuple(F32(c) for c in (
     -2.0, 0.99999994, -0.66668385, 0.50002706, -0.39911866, 0.33155987, -0.29954803, 0.28538516, -0.17066626,
 ))  # fmt: skip

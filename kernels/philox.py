@@ -1,4 +1,6 @@
-"""Philox4x32-10, a counter and a key to four random words (Salmon et al., SC'11, "Parallel random numbers: as easy as 1, 2, 3").
+"""Philox4x32-10: a counter and a key to four random words.
+
+Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC'11.
 
 Words travel in uint64 lanes with 32 significant bits, so that a product of two is one multiplication on every target.
 """
