@@ -79,7 +79,7 @@ def simulate(
     mu: float, sigma: float, x0: float, times: np.ndarray, n_paths: int, *, seed: int, dtype: str,
     first_path: int = 0, antithetic: bool = False,
 ) -> np.ndarray:  # fmt: skip
-    """Brownian paths (m, n), float64: x[j] = x[j-1] + (sigma sqrt(dt[j]) z[j] + mu dt[j]), x[-1] = x0, dt[0] = times[0]."""
+    """Brownian paths (m, n): x[j] = x[j-1] + (sigma sqrt(dt[j]) z[j] + mu dt[j]), x[-1] = x0, dt[0] = times[0]."""
     paths = np.arange(n_paths, dtype=np.uint64) + np.uint64(first_path)
     z = normals(paths, len(times), seed, dtype, antithetic=antithetic)
     dt = np.diff(np.asarray(times, np.float64), prepend=0.0)
