@@ -210,5 +210,7 @@ class LambdaModel(torch.nn.Module):
         self.lam = torch.nn.Parameter(torch.tensor(float(lam), dtype=dtype or torch.get_default_dtype()))
 
     def forward(self, x: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
-        """`fastlam.mean_square(x, self.lam, index=index)`, of shape `x.shape[:-1]`."""
+        """`fastlam.mean_square(x, self.lam, index=index)`: shape `x.shape[:-1]`, or `index.shape + x.shape[1:-1]`."""
+        if not arrays.is_torch(x, "LambdaModel: x"):
+            raise TypeError("LambdaModel: x must be a tensor, but is a NumPy array: pass torch.from_numpy(x)")
         return mean_square(x, self.lam, index)

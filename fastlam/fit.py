@@ -101,10 +101,10 @@ def fit(
         raise ValueError("fit: x is zero at every training time: no lam can be told from another")
     stable = 2 / _largest_curvature(s, batch_size)
     make = _optimizer_class(optimizer)
-    n_steps = epochs * -(-len(s) // batch_size)
-    rate = _auto_lr(make, s, target, stable, n_steps) if lr == "auto" else _number("lr", lr, above=0.0)
     start_from = _number("lam0", lam0)
-    probe = make([torch.nn.Parameter(torch.tensor(start_from, dtype=torch.float64))], lr=rate)
+    probe = make([torch.nn.Parameter(torch.tensor(start_from, dtype=torch.float64))], lr=1.0)
+    n_steps = epochs * -(-len(s) // batch_size)
+    rate = _auto_lr(probe, s, target, stable, n_steps) if lr == "auto" else _number("lr", lr, above=0.0)
     _warn_if_unstable(probe, rate, stable)
     steps = descent(make, start_from, rate, s, target)
     out_of_sample = means[held].numpy(), targets[held].numpy()
@@ -160,6 +160,9 @@ def _train(
 
 def _problem(x: Any, k: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """(s, k) in float64, checked."""
+    for name, array in (("x", x), ("k", k)):
+        if getattr(array, "is_meta", False):
+            raise ValueError(f"fit: {name} is on meta, where tensors have no values")
     paths = array_of(x) if arrays.is_torch(x, "fit: x") else x
     check_rows(paths)
     if paths.ndim != 2:
@@ -175,7 +178,7 @@ def _problem(x: Any, k: Any) -> tuple[torch.Tensor, torch.Tensor]:
         raise ValueError(f"fit: k must be finite, but k[{j}] = {targets[j]}")
     means = array_means(paths)
     for j in np.flatnonzero(~np.isfinite(means))[:1]:
-        raise ValueError(f"fit: x must be finite, but row {j} has a mean square of {means[j]}")
+        raise ValueError(f"fit: x must be finite, but row {j} has mean square {means[j]}")
     return torch.from_numpy(means), torch.from_numpy(targets)
 
 
@@ -207,17 +210,17 @@ def _optimizer_class(optimizer: Any) -> Callable[..., torch.optim.Optimizer]:
     return optimizer
 
 
-def _auto_lr(make: Any, s: np.ndarray, k: np.ndarray, stable: float, n_steps: int) -> float:
+def _auto_lr(optimizer: torch.optim.Optimizer, s: np.ndarray, k: np.ndarray, stable: float, n_steps: int) -> float:
     """A learning rate in the optimizer's own units."""
-    make = getattr(make, "func", make)  # of functools.partial
-    if make in (torch.optim.SGD, torch.optim.ASGD):
+    if isinstance(optimizer, (torch.optim.SGD, torch.optim.ASGD)):
         return stable / 2
-    if make in (torch.optim.LBFGS, torch.optim.Adadelta, torch.optim.Adafactor):
+    if isinstance(optimizer, (torch.optim.LBFGS, torch.optim.Adadelta, torch.optim.Adafactor)):
         return 1.0  # LBFGS finds its own length; the others' are in units of lam's past changes and of lam
     size = float(np.linalg.norm(k) / np.linalg.norm(s)) or 1.0
-    if make is torch.optim.Adagrad:  # whose steps shrink from the first on
+    if isinstance(optimizer, torch.optim.Adagrad):  # whose steps shrink from the first on
         return size
-    return size * max(ADAPTIVE_STEP, min(0.1, 4 / n_steps))  # there in a quarter of the steps, then settling
+    step = size * max(ADAPTIVE_STEP, min(0.1, 4 / n_steps))  # there in a quarter of the steps, then settling
+    return min(step, stable / 2) if isinstance(optimizer, torch.optim.RAdam) else step  # it begins as plain descent
 
 
 def _warn_if_unstable(optimizer: torch.optim.Optimizer, lr: float, stable: float) -> None:
@@ -235,10 +238,11 @@ def _warn_if_unstable(optimizer: torch.optim.Optimizer, lr: float, stable: float
 
 
 def _stderr(s: np.ndarray, k: np.ndarray, closed_form: float) -> float:
-    if len(s) < 2:
+    """Standard error of least squares, residuals independent but of any variances (White, 1980)."""
+    n = len(s)
+    if n < 2:
         return math.nan
-    variance = float(np.sum((k - closed_form * s) ** 2)) / (len(s) - 1)
-    return math.sqrt(variance / float(s @ s))
+    return math.sqrt(n / (n - 1) * float(np.sum((s * (k - closed_form * s)) ** 2))) / float(s @ s)
 
 
 def _number(name: str, value: Any, above: float = -math.inf) -> float:

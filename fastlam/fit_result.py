@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FitResult:
     """What `fit` found.
 
@@ -23,7 +23,8 @@ class FitResult:
     lam : float
         The trained value.
     stderr : float
-        Standard error of the least-squares `lam`, from the residuals on the training times; NaN for one time.
+        Standard error of the least-squares `lam`, from its residuals on the training times, taken as independent but
+        of any variances (White, 1980); NaN for one time.
     closed_form, difference : float
         Least squares on the training times, `sum(s k) / sum(s**2)`; and `lam - closed_form`.
     history : dict of lists

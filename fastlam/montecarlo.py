@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 
 from fastlam import arrays, autograd, rows, threads
 from fastlam.kernels import cpu
@@ -34,8 +35,8 @@ def simulate(
 
     Parameters
     ----------
-    process : Brownian
-        The diffusion; it starts in `process.x0` at time 0.
+    process : Process
+        The diffusion, `Brownian` or one's own; it starts in `process.x0` at time 0.
     times : array or tensor, shape (m,)
         Strictly increasing, `times[0] >= 0`; float32, float64 or integer. The answer is of its kind.
     n_paths : int
@@ -82,21 +83,22 @@ def simulate(
     grid = _time_grid(times)
     n = arrays.check_integer(n_paths, "simulate: n_paths", 1, 2**62)
     seed = arrays.check_integer(seed, "simulate: seed", 0, 2**64)
-    first = arrays.check_integer(first_path, "simulate: first_path", 0, 2**64 - n + 1)
+    first = arrays.check_integer(first_path, "simulate: first_path", 0, 2**64)
+    if first + n > 2**64:
+        raise ValueError(f"simulate: first_path + n_paths must be at most 2**64, but is {first + n}")
     if not isinstance(antithetic, (bool, np.bool_)):
         raise TypeError(f"simulate: antithetic must be True or False, but is {antithetic!r}")
     real = _path_dtype(dtype, times)
+    coefficients = _coefficients(process, grid, real)
     if out is None:
         size = len(grid) * n * np.dtype(real).itemsize
         arrays.check_memory(size, "simulate", "take fewer paths or times, or slices of the family by first_path")
         paths = out = _new_array((len(grid), n), real)
         if torch_like:
-            import torch
-
             out = torch.from_numpy(out)
     else:
         paths = _check_out(out, torch_like, (len(grid), n), real)
-    _fill_paths(paths, process, grid, seed, first, bool(antithetic))
+    _fill_paths(paths, process, coefficients, seed, first, bool(antithetic))
     return out
 
 
@@ -110,17 +112,27 @@ def _new_array(shape: tuple[int, int], real: str) -> np.ndarray:
 
 
 def _fill_paths(
-    paths: np.ndarray, process: Process, grid: np.ndarray, seed: int, first_path: int, antithetic: bool
+    paths: np.ndarray, process: Process, coefficients: np.ndarray, seed: int, first_path: int, antithetic: bool
 ) -> None:
     m, n = paths.shape
     real = paths.dtype.name
-    steps = np.diff(grid, prepend=0.0)
-    coefficients = np.ascontiguousarray(process.coefficients(steps), real)
-    width = min(cpu.TILE, max(64, n // (4 * threads.thread_count()) // 64 * 64))
+    share = min(n // (4 * threads.thread_count()), int(threads.ANSWER_WITHIN / (PATH_NANOSECONDS[real] * m)))
+    width = min(cpu.TILE, max(64, share // 64 * 64))
     kernel = compiled(cpu.make_simulate, process.step, process.n_coefficients, real, antithetic)
     threads.run(kernel, -(-n // width), PATH_NANOSECONDS[real] * m * n,
                 paths.ctypes.data, paths.strides[0] // paths.itemsize, m, n, width,
                 first_path, seed % 2**32, seed >> 32, process.x0, coefficients.ctypes.data)  # fmt: skip
+
+
+def _coefficients(process: Process, grid: np.ndarray, real: str) -> np.ndarray:
+    """What the element takes at each time, rounded once to the paths' dtype."""
+    with np.errstate(over="ignore"):  # to infinity, as the paths themselves
+        coefficients = np.array(process.coefficients(np.diff(grid, prepend=0.0)), real, order="C")
+    shape = (len(grid), process.n_coefficients)
+    if coefficients.shape != shape:
+        name = type(process).__name__
+        raise ValueError(f"simulate: {name}.coefficients must give shape {shape}, but gave {coefficients.shape}")
+    return coefficients
 
 
 def _time_grid(times: Any) -> np.ndarray:
@@ -267,14 +279,26 @@ def _check_lam(lam: Any, mean: np.ndarray) -> np.ndarray:
 
 
 def warmup(dtypes: tuple[str, ...] = arrays.FLOATS) -> None:
-    """Compile every kernel for these dtypes now, about a second each, instead of on its first use.
+    """Compile fastlam's own kernels for these dtypes now, about a second each, instead of on their first use.
+
+    Parameters
+    ----------
+    dtypes : tuple of str
+        "float32", "float64" or both.
+
+    Raises
+    ------
+    ValueError
+        Another name.
 
     Examples
     --------
     >>> import fastlam
     >>> fastlam.warmup(dtypes=("float32",))
     """
-    for real in dtypes:
+    for real in (dtypes,) if isinstance(dtypes, str) else dtypes:
+        if real not in arrays.FLOATS:
+            raise ValueError(f"warmup: dtypes must hold float32 or float64, but holds {real!r}")
         for antithetic in (False, True):
             simulate(Brownian(), np.ones(1, real), 1, seed=0, antithetic=antithetic)
         rows.warmup(real)

@@ -37,7 +37,7 @@ class Process:
         if getattr(value, "requires_grad", False):
             raise TypeError(f"{name} requires grad, but paths carry no gradient in it: pass {field}.item()")
         try:
-            if isinstance(value, (str, bytes)):
+            if isinstance(value, (str, bytes, bool, np.bool_)):
                 raise TypeError
             number = float(value)
         except (TypeError, ValueError, RuntimeError):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -29,37 +31,63 @@ def run(kernel: Callable[..., bool], n_chunks: int, nanoseconds: float, *argumen
         kernel(0, n_chunks, n_chunks, *arguments)
         return
     claims = np.zeros(1, np.int64)
-    counter = claims.ctypes.data
     budget = max(1, int(n_chunks * min(1.0, ANSWER_WITHIN / nanoseconds)))
 
-    def work() -> None:
-        while kernel(counter, n_chunks, budget, *arguments):
+    def work() -> None:  # holds claims, so that a helper that starts late finds them gone
+        while kernel(claims.ctypes.data, n_chunks, budget, *arguments):
             pass
 
-    futures: list[Future[None]] = []
-    interrupt: BaseException | None = None
+    crew = _Crew()
     try:
-        _call_helpers(work, min(thread_count(), n_chunks) - 1, futures)
+        _call_helpers(partial(crew.help, work), min(thread_count(), n_chunks) - 1)
         work()
-    except BaseException as error:
-        interrupt = error
-    while True:  # until helpers have ended, even if interrupted again: they write to the caller's arrays
+    except BaseException:
+        claims[0] = n_chunks  # helpers stop at their next claim
+        raise
+    finally:
+        crew.dismiss(claims, n_chunks)
+
+
+class _Crew:
+    """The helpers of one call: none may write to the caller's arrays once the call has returned."""
+
+    def __init__(self) -> None:
+        self.change = threading.Condition()
+        self.open, self.working = True, 0
+        self.error: BaseException | None = None
+
+    def help(self, work: Callable[[], None]) -> None:
+        """Work, unless the call is over."""
+        with self.change:
+            if not self.open:
+                return
+            self.working += 1
         try:
-            if interrupt is not None:
-                claims[0] = n_chunks  # helpers stop at their next claim
-            wait([future for future in futures if not future.cancel()])
-            break
+            work()
         except BaseException as error:
-            interrupt = error
-    if interrupt is not None:
-        raise interrupt
-    for future in futures:
-        if not future.cancelled():
-            future.result()
+            self.error = error
+        finally:
+            with self.change:
+                self.working -= 1
+                self.change.notify_all()
+
+    def dismiss(self, claims: np.ndarray, n_chunks: int) -> None:
+        """Wait until nobody works, even if interrupted again and again; then raise what befell."""
+        interrupt: BaseException | None = None
+        while True:
+            try:
+                with self.change:
+                    self.open = False
+                    self.change.wait_for(lambda: self.working == 0)
+                break
+            except BaseException as error:
+                interrupt, claims[0] = error, n_chunks
+        befell = interrupt or self.error
+        if befell is not None:
+            raise befell
 
 
-def _call_helpers(work: Callable[[], None], count: int, futures: list[Future[None]]) -> None:
-    """Add to `futures` one by one, so that an interrupt loses none."""
+def _call_helpers(help: Callable[[], None], count: int) -> None:
     global _pool
     if count < 1:
         return
@@ -67,8 +95,8 @@ def _call_helpers(work: Callable[[], None], count: int, futures: list[Future[Non
         _pool = ThreadPoolExecutor(max_workers=max(32, 2 * (os.cpu_count() or 1)), thread_name_prefix="fastlam")
     try:
         for _ in range(count):
-            futures.append(_pool.submit(work))
-    except RuntimeError:  # the interpreter is shutting down: the caller does it all
+            _pool.submit(help)
+    except RuntimeError:  # shutting down, or no thread can be had: the caller does it all
         pass
 
 

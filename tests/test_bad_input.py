@@ -61,7 +61,7 @@ SIMULATIONS = [
     ({"seed": np.int64(-5)}, ValueError, "seed|at least 0|2**64|-5"),
     ({"seed": 2**64}, ValueError, "seed|below 2**64|18446744073709551616"),
     ({"first_path": -1}, ValueError, "first_path|at least 0|-1"),
-    ({"first_path": 2**64 - 3}, ValueError, "first_path|below|18446744073709551613"),
+    ({"first_path": 2**64 - 3}, ValueError, "first_path|2**64|18446744073709551617"),
     ({"first_path": 0.5}, TypeError, "first_path|integer|0.5"),
     ({"antithetic": 1}, TypeError, "antithetic|True or False|1"),
     ({"antithetic": None}, TypeError, "antithetic|True or False|None"),

@@ -25,7 +25,7 @@ AT_THE_TOP = {
     "fastlam.rows": {"numpy", "torch", "fastlam.arrays", "fastlam.threads", "fastlam.kernels"},
     "fastlam.autograd": {"numpy", "torch", "fastlam.arrays", "fastlam.rows"},
     "fastlam.montecarlo": {
-        *("numpy", "fastlam.arrays", "fastlam.threads", "fastlam.kernels"),
+        *("numpy", "torch", "fastlam.arrays", "fastlam.threads", "fastlam.kernels"),
         *("fastlam.processes", "fastlam.rows", "fastlam.autograd"),
     },
     # what is built on them
@@ -48,7 +48,6 @@ AT_THE_TOP = {
 
 # What it may import inside functions besides: an optional package, or one that closes a circle.
 IN_FUNCTIONS = {
-    "fastlam.montecarlo": {"torch"},
     "fastlam.fit_result": {"fastlam.plot"},
     "fastlam.readers": {"pyarrow"},
     "fastlam.cli": {"rich", "typer", "fastlam.commands"},
