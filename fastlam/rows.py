@@ -19,7 +19,7 @@ from fastlam.kernels.square import add_square, square
 
 BLOCK = cpu.BLOCK_TILES * cpu.TILE
 READ_NANOSECONDS = {"float32": 0.15, "float64": 0.3}  # per element on one core, for the choice of threads
-SLAB_ELEMENTS = 2**20  # how much of an input in an unusual layout is copied at a time
+SLAB_BYTES = 2**22  # how much of an input in an unusual layout is copied at a time
 CLAIM_ELEMENTS = 2**16  # least read in one claim: long reads keep the prefetcher busy
 CLAIMS = 256  # about as many for a large input
 
@@ -186,19 +186,24 @@ def _slab_means(x: np.ndarray, rows: np.ndarray | None, mean_real: str) -> np.nd
     """
     real, n = arrays.dtype_name(x), x.shape[-1]
     flat = x.reshape(1, n) if x.ndim == 1 else x
-    positions = np.arange(flat.shape[0]) if rows is None else rows.reshape(-1)
-    inner = flat.shape[1:-1]
+    count, inner = flat.shape[0] if rows is None else rows.size, flat.shape[1:-1]
+    shape = x.shape[:-1] if rows is None else rows.shape + inner
+    row_bytes = math.prod(inner) * min(n, BLOCK) * x.itemsize
+    if inner and row_bytes > SLAB_BYTES:
+        parts = [array_means(flat[p], None, mean_real) for p in (range(count) if rows is None else rows.reshape(-1))]
+        return np.stack(parts).reshape(shape)
     blocks = -(-n // BLOCK)
-    sums = np.empty((positions.size, *inner, blocks))
-    step = max(1, SLAB_ELEMENTS // (math.prod(inner) * min(n, BLOCK)))
+    sums = np.empty((count, *inner, blocks))
+    step = max(1, SLAB_BYTES // row_bytes)
     for block in range(blocks):
         paths = slice(block * BLOCK, min(n, (block + 1) * BLOCK))
-        for first in range(0, positions.size, step):
-            slab = np.ascontiguousarray(flat[positions[first : first + step], ..., paths], real)
+        for first in range(0, count, step):
+            some = slice(first, first + step)
+            slab = np.ascontiguousarray(flat[some if rows is None else rows.reshape(-1)[some], ..., paths], real)
             walk = plan(slab.shape, _element_strides(slab), real)
             part = np.empty(walk.shape)
             fill_means(slab.ctypes.data, real, walk, 1, part.ctypes.data, "float64")
-            sums[first : first + step, ..., block] = part
+            sums[some, ..., block] = part
     means = np.empty(sums.shape[:-1], mean_real)
     compiled(cpu.make_fold, mean_real)(sums.ctypes.data, means.size, blocks, n, means.ctypes.data)
-    return means.reshape(x.shape[:-1] if rows is None else rows.shape + inner)
+    return means.reshape(shape)

@@ -147,7 +147,7 @@ TENSOR_LAYOUTS = {
 @pytest.fixture
 def small_slabs(monkeypatch):
     """So that what is copied takes several slabs, the last one shorter."""
-    monkeypatch.setattr(rows, "SLAB_ELEMENTS", 2**17)
+    monkeypatch.setattr(rows, "SLAB_BYTES", 2**17)
 
 
 @DTYPE
