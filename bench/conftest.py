@@ -54,7 +54,5 @@ def row(benchmark: Any, full: bool) -> Callable[..., None]:
         elif MEDIANS[group]:
             best = min(MEDIANS[group], key=MEDIANS[group].__getitem__)
             info["ratio"] = f"{MEDIANS[group][best] / median:.3g}x {best}"
-            for other, seconds in MEDIANS[group].items():
-                info[f"against {other}"] = f"{seconds / median:.3g}x"
 
     return measure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 
@@ -24,7 +25,10 @@ def lines(benchmark: dict) -> dict[str, str]:
 
 def tables(report: dict) -> str:
     """Markdown tables of a report."""
-    text = [f"{report['machine_info']['cpu'].get('brand_raw', 'unknown processor')}, {report['datetime'][:10]}"]
+    info = report["machine_info"]
+    cpu = f"{info['cpu'].get('brand_raw', 'unknown processor')}, {info['cpu'].get('count')} cores"
+    packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "numba", "torch"))
+    text = [f"{cpu}, Python {info['python_version']}, {packages}, {report['datetime'][:10]}"]
     for group, benchmarks in groupby(report["benchmarks"], key=lambda b: b["group"]):
         text += ["", f"### {group}", "", "| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
         text += ["| " + " | ".join(lines(b)[c] for c in COLUMNS) + " |" for b in benchmarks]

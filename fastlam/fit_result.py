@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,16 +48,16 @@ class FitResult:
     stderr: float
     closed_form: float
     difference: float
-    history: dict[str, list[Any]]
+    history: dict[str, list[Any]] = field(repr=False)
     max_stable_lr: float
     lr: float
     optimizer: str
     epochs: int
     batch_size: int
-    holdout: list[int]
+    holdout: list[int] = field(repr=False)
     holdout_loss: float | None
-    means: np.ndarray
-    targets: np.ndarray
+    means: np.ndarray = field(repr=False)
+    targets: np.ndarray = field(repr=False)
     seconds: dict[str, float]
 
     def to_json(self) -> str:

@@ -16,6 +16,8 @@ from fastlam import FitResult
 from fastlam.data import atomic_write
 from fastlam.plot import plot_fit
 
+UNSETTLED = 1e-3  # of the closed form: how far the trained lam may be from it before the report says so
+
 
 def report(
     result: FitResult,
@@ -55,6 +57,9 @@ def report(
         f"{n:,} paths x {m:,} times; {result.optimizer}, {result.epochs:,} epochs in batches of {result.batch_size:,}"
     )
     Console(highlight=False).print(_table(result, true_lam, seconds))
+    tolerance = max(3 * result.stderr, UNSETTLED * abs(result.closed_form))
+    if abs(result.difference) > tolerance:
+        print(f"not settled: lam is {result.difference:+.2g} from the closed form; more --epochs, or --optimizer sgd")
     print("wrote", *files)
 
 
@@ -67,7 +72,7 @@ def _table(result: FitResult, true_lam: float | None, seconds: dict[str, float])
         ("trained - closed form", f"{result.difference:.2g}"),
         ("standard error", f"{result.stderr:.2g}"),
         ("hold-out loss", loss),
-        ("largest stable lr", f"{result.max_stable_lr:.4g}"),
+        ("largest stable lr (sgd)", f"{result.max_stable_lr:.4g}"),
         ("lr", f"{result.lr:.4g}"),
         *((f"seconds: {part}", f"{spent:.2f}") for part, spent in seconds.items()),
     ]

@@ -59,7 +59,7 @@ def test_without_options_the_source_problem_is_solved(fastlam_, tmp_path):
     assert float(shown["true lam"]) == 0.25
     assert float(shown["trained lam"]) == pytest.approx(0.25, abs=1e-4)
     assert float(shown["closed-form lam"]) == pytest.approx(0.25, abs=1e-6)
-    assert {"standard error", "hold-out loss", "largest stable lr", "lr", "trained - closed form"} <= set(shown)
+    assert {"standard error", "hold-out loss", "largest stable lr (sgd)", "lr", "trained - closed form"} <= set(shown)
     assert {f"seconds: {part}" for part in ("simulate", "means", "train", "draw")} <= set(shown)
     assert stdout.endswith("wrote fit.json fit.png\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fit.json", "fit.png"]
