@@ -20,7 +20,7 @@ class TorchDescent:
 
     def __init__(self, make: Callable[..., torch.optim.Optimizer], lam: float, lr: float, s: Any, k: Any) -> None:
         self.s, self.k = torch.from_numpy(s), torch.from_numpy(k)
-        self.parameter = torch.nn.Parameter(torch.tensor(lam, dtype=torch.float64))
+        self.parameter = torch.nn.Parameter(torch.tensor(lam, dtype=torch.float64, device="cpu"))
         self.optimizer = make([self.parameter], lr=lr)
 
     @property

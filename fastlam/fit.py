@@ -102,7 +102,7 @@ def fit(
     stable = 2 / _largest_curvature(s, batch_size)
     make = _optimizer_class(optimizer)
     start_from = _number("lam0", lam0)
-    probe = make([torch.nn.Parameter(torch.tensor(start_from, dtype=torch.float64))], lr=1.0)
+    probe = make([torch.nn.Parameter(torch.tensor(start_from, dtype=torch.float64, device="cpu"))], lr=1.0)
     n_steps = epochs * -(-len(s) // batch_size)
     rate = _auto_lr(probe, s, target, stable, n_steps) if lr == "auto" else _number("lr", lr, above=0.0)
     _warn_if_unstable(probe, rate, stable)
@@ -142,7 +142,7 @@ def _train(
 ) -> dict[str, list[Any]]:
     history: dict[str, list[Any]] = {"epoch": [], "train_loss": [], "holdout_loss": [], "lam": [], "grad_norm": []}
     for epoch in range(1, epochs + 1):
-        loss = steps.epoch(torch.randperm(len(train[0]), generator=generator), batch_size)
+        loss = steps.epoch(torch.randperm(len(train[0]), generator=generator, device="cpu"), batch_size)
         with np.errstate(over="ignore", invalid="ignore"):  # of a training that explodes
             residual, held_residual = steps.lam * train[0] - train[1], steps.lam * held[0] - held[1]
             history["epoch"].append(epoch)
@@ -188,7 +188,7 @@ def _split(count: int, holdout: float, generator: torch.Generator) -> tuple[torc
     if not 0 <= share < 1:
         raise ValueError(f"fit: holdout must be at least 0 and below 1, but is {share}")
     held = min(count - 1, max(1, round(share * count))) if share > 0 else 0
-    order = torch.randperm(count, generator=generator)
+    order = torch.randperm(count, generator=generator, device="cpu")
     return order[held:].sort().values, order[:held].sort().values
 
 

@@ -99,6 +99,8 @@ def simulate(
     else:
         paths = _check_out(out, torch_like, (len(grid), n), real)
     _fill_paths(paths, process, coefficients, seed, first, bool(antithetic))
+    if isinstance(out, torch.Tensor) and not out.is_inference():
+        torch.autograd.graph.increment_version(out)  # as any operation in place: graphs that saved it must know
     return out
 
 
@@ -107,7 +109,9 @@ def _new_array(shape: tuple[int, int], real: str) -> np.ndarray:
     array = np.empty(shape, real)
     if array.nbytes >= TOUCH_BYTES and threads.thread_count() > 1:
         nanoseconds = array.nbytes * CLEAR_NANOSECONDS
-        threads.run(compiled(cpu.make_touch), threads.thread_count(), nanoseconds, array.ctypes.data, array.nbytes)
+        threads.run(
+            compiled(cpu.make_touch), threads.thread_count(), nanoseconds, array.ctypes.data, array.nbytes, owners=array
+        )
     return array
 
 
@@ -121,7 +125,8 @@ def _fill_paths(
     kernel = compiled(cpu.make_simulate, process.step, process.n_coefficients, real, antithetic)
     threads.run(kernel, -(-n // width), PATH_NANOSECONDS[real] * m * n,
                 paths.ctypes.data, paths.strides[0] // paths.itemsize, m, n, width,
-                first_path, seed % 2**32, seed >> 32, process.x0, coefficients.ctypes.data)  # fmt: skip
+                first_path, seed % 2**32, seed >> 32, process.x0, coefficients.ctypes.data,
+                owners=(paths, coefficients))  # fmt: skip
 
 
 def _coefficients(process: Process, grid: np.ndarray, real: str) -> np.ndarray:

@@ -60,14 +60,26 @@ def _plan(shape: tuple[int, ...], strides: tuple[int, ...], real: str, rows: np.
 _remembered = lru_cache(maxsize=64)(_plan)
 
 
-def fill_means(address: int, real: str, walk: Plan, divisor: int, means: int, mean_real: str) -> None:
+def fill_means(address: int, real: str, walk: Plan, divisor: int, means: int, mean_real: str, owners: object) -> None:
     """Write sum(x**2) / divisor of each row of the plan, x being at `address`, to the `mean_real` array at `means`."""
     kernel = compiled(cpu.make_mean, add_square, real, mean_real)
     if walk.blocks == 1:
-        threads.run(kernel, walk.n_chunks, walk.nanoseconds, address, *walk.arguments, divisor, 0, means)
+        threads.run(
+            kernel, walk.n_chunks, walk.nanoseconds, address, *walk.arguments, divisor, 0, means, owners=(walk, owners)
+        )
         return
     sums = np.empty((walk.offsets.size, walk.blocks))
-    threads.run(kernel, walk.n_chunks, walk.nanoseconds, address, *walk.arguments, divisor, sums.ctypes.data, means)
+    threads.run(
+        kernel,
+        walk.n_chunks,
+        walk.nanoseconds,
+        address,
+        *walk.arguments,
+        divisor,
+        sums.ctypes.data,
+        means,
+        owners=(walk, sums, owners),
+    )
     compiled(cpu.make_fold, mean_real)(sums.ctypes.data, *sums.shape, divisor, means)
 
 
@@ -75,13 +87,13 @@ def tensor_means(x: torch.Tensor, index: torch.Tensor | None = None) -> torch.Te
     """Mean of x**2 over the last axis of a CPU tensor, in its dtype."""
     real = arrays.dtype_name(x)
     if x._is_zerotensor():
-        x = torch.zeros(x.shape, dtype=x.dtype)
+        x = torch.zeros(x.shape, dtype=x.dtype, device="cpu")
     if x.is_neg() or (x.stride(-1) != 1 and x.shape[-1] > 1):
         return torch.from_numpy(array_means(array_of(x), None if index is None else array_of(index), real))
     rows = None if index is None else check_index(array_of(index), tuple(x.shape))
     walk = plan(x.shape, x.stride(), real, rows)
-    means = torch.empty(walk.shape, dtype=x.dtype)
-    fill_means(x.data_ptr(), real, walk, x.shape[-1], means.data_ptr(), real)
+    means = torch.empty(walk.shape, dtype=x.dtype, device="cpu")
+    fill_means(x.data_ptr(), real, walk, x.shape[-1], means.data_ptr(), real, (x, means))
     return means
 
 
@@ -93,7 +105,7 @@ def array_means(x: np.ndarray, index: Any = None, mean_real: str = "float64") ->
     real = arrays.dtype_name(x)
     walk = plan(x.shape, _element_strides(x), real, rows)
     means = np.empty(walk.shape, mean_real)
-    fill_means(x.ctypes.data, real, walk, x.shape[-1], means.ctypes.data, mean_real)
+    fill_means(x.ctypes.data, real, walk, x.shape[-1], means.ctypes.data, mean_real, (x, means))
     return means
 
 
@@ -117,6 +129,7 @@ def array_slopes(x: np.ndarray, weights: np.ndarray, index: Any = None) -> np.nd
         walk.n_chunks,
         2 * walk.nanoseconds,
         *(x.ctypes.data, *walk.arguments, weights.ctypes.data, answer.ctypes.data, answer_walk.offsets.ctypes.data),
+        owners=(x, walk, weights, answer, answer_walk),
     )
     return answer
 
@@ -202,7 +215,7 @@ def _slab_means(x: np.ndarray, rows: np.ndarray | None, mean_real: str) -> np.nd
             slab = np.ascontiguousarray(flat[some if rows is None else rows.reshape(-1)[some], ..., paths], real)
             walk = plan(slab.shape, _element_strides(slab), real)
             part = np.empty(walk.shape)
-            fill_means(slab.ctypes.data, real, walk, 1, part.ctypes.data, "float64")
+            fill_means(slab.ctypes.data, real, walk, 1, part.ctypes.data, "float64", (slab, part))
             sums[some, ..., block] = part
     means = np.empty(sums.shape[:-1], mean_real)
     compiled(cpu.make_fold, mean_real)(sums.ctypes.data, means.size, blocks, n, means.ctypes.data)

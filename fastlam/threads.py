@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import os
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from queue import Empty, SimpleQueue
 
 import numpy as np
 import torch
@@ -14,95 +14,112 @@ import torch
 ALONE_BELOW = 200_000  # nanoseconds of work under which waking a helper costs more than it brings
 ANSWER_WITHIN = 50_000_000  # nanoseconds between two looks at signals: Ctrl-C is answered in this time
 
-_pool: ThreadPoolExecutor | None = None
-
 
 def thread_count() -> int:
     """Number of threads that kernels use: torch's, so 1 in a DataLoader worker; `torch.set_num_threads` changes it."""
     return torch.get_num_threads()
 
 
-def run(kernel: Callable[..., bool], n_chunks: int, nanoseconds: float, *arguments: object) -> None:
+def run(
+    kernel: Callable[..., bool], n_chunks: int, nanoseconds: float, *arguments: object, owners: object = None
+) -> None:
     """Call `kernel(claims, n_chunks, budget, *arguments)` until its chunks are done.
 
-    `nanoseconds` is a guess of the whole work on one thread: it decides whether helpers are worth waking.
+    `nanoseconds` is a guess of the whole work on one thread: it decides whether helpers are worth waking. `owners` are
+    the arrays behind the addresses in `arguments`: they live until the last helper has left, whatever is raised here.
     """
     if nanoseconds < ALONE_BELOW:
         kernel(0, n_chunks, n_chunks, *arguments)
         return
-    claims = np.zeros(1, np.int64)
-    budget = max(1, int(n_chunks * min(1.0, ANSWER_WITHIN / nanoseconds)))
+    job = _Job(kernel, n_chunks, nanoseconds, arguments, owners)
+    error: BaseException | None = None
+    try:
+        _call_helpers(job, min(thread_count(), n_chunks) - 1)
+        job.work()
+    except BaseException as caught:
+        error = caught
+    while True:  # however often it is interrupted: helpers write to the caller's arrays
+        try:
+            job.close(error is not None)
+            break
+        except BaseException as caught:
+            error = caught
+    error = error or next(iter(job.errors), None)
+    if error is not None:
+        raise error
 
-    def work() -> None:  # holds claims, so that a helper that starts late finds them gone
-        while kernel(claims.ctypes.data, n_chunks, budget, *arguments):
+
+class _Job:
+    """What helpers do and all that they touch. No lock of Python's: an exception at any point leaves none held."""
+
+    def __init__(
+        self,
+        kernel: Callable[..., bool],
+        n_chunks: int,
+        nanoseconds: float,
+        arguments: tuple[object, ...],
+        owners: object,
+    ) -> None:
+        self.kernel, self.n_chunks, self.owners = kernel, n_chunks, owners
+        self.claims = np.zeros(1, np.int64)
+        budget = max(1, int(n_chunks * min(1.0, ANSWER_WITHIN / nanoseconds)))
+        self.arguments = (self.claims.ctypes.data, n_chunks, budget, *arguments)
+        self.closed = False
+        self.entered: list[None] = []
+        self.left: list[None] = []
+        self.errors: list[BaseException] = []
+        self.bell: SimpleQueue[None] = SimpleQueue()
+
+    def work(self) -> None:
+        """Claim chunks until they are gone."""
+        while self.kernel(*self.arguments):
             pass
 
-    crew = _Crew()
-    try:
-        _call_helpers(partial(crew.help, work), min(thread_count(), n_chunks) - 1)
-        work()
-    except BaseException:
-        claims[0] = n_chunks  # helpers stop at their next claim
-        raise
-    finally:
-        crew.dismiss(claims, n_chunks)
-
-
-class _Crew:
-    """The helpers of one call: none may write to the caller's arrays once the call has returned."""
-
-    def __init__(self) -> None:
-        self.change = threading.Condition()
-        self.open, self.working = True, 0
-        self.error: BaseException | None = None
-
-    def help(self, work: Callable[[], None]) -> None:
+    def help(self) -> None:
         """Work, unless the call is over."""
-        with self.change:
-            if not self.open:
-                return
-            self.working += 1
+        self.entered.append(None)
         try:
-            work()
+            if not self.closed:
+                self.work()
         except BaseException as error:
-            self.error = error
+            self.errors.append(error)
         finally:
-            with self.change:
-                self.working -= 1
-                self.change.notify_all()
+            self.left.append(None)
+            self.bell.put(None)
 
-    def dismiss(self, claims: np.ndarray, n_chunks: int) -> None:
-        """Wait until nobody works, even if interrupted again and again; then raise what befell."""
-        interrupt: BaseException | None = None
-        while True:
-            try:
-                with self.change:
-                    self.open = False
-                    self.change.wait_for(lambda: self.working == 0)
-                break
-            except BaseException as error:
-                interrupt, claims[0] = error, n_chunks
-        befell = interrupt or self.error
-        if befell is not None:
-            raise befell
+    def close(self, stop: bool) -> None:
+        """Let nobody in any more, and wait for those who are."""
+        self.closed = True
+        if stop:
+            self.claims[0] = self.n_chunks
+        while len(self.left) < len(self.entered):
+            with contextlib.suppress(Empty):
+                self.bell.get(timeout=0.05)
 
 
-def _call_helpers(help: Callable[[], None], count: int) -> None:
-    global _pool
-    if count < 1:
-        return
-    if _pool is None:
-        _pool = ThreadPoolExecutor(max_workers=max(32, 2 * (os.cpu_count() or 1)), thread_name_prefix="fastlam")
-    try:
-        for _ in range(count):
-            _pool.submit(help)
-    except RuntimeError:  # shutting down, or no thread can be had: the caller does it all
-        pass
+_jobs: SimpleQueue[_Job] = SimpleQueue()
+_helpers: list[int] = []
 
 
-def _drop_pool() -> None:
-    global _pool
-    _pool = None
+def _serve(jobs: SimpleQueue[_Job]) -> None:
+    while True:
+        jobs.get().help()
 
 
-os.register_at_fork(after_in_child=_drop_pool)
+def _call_helpers(job: _Job, count: int) -> None:
+    """Ask `count` helpers to the job, as far as threads can be had. A queue and threads without locks of Python's."""
+    with contextlib.suppress(RuntimeError):  # no thread can be had: the caller does more
+        while len(_helpers) < count:
+            _helpers.append(_thread.start_new_thread(_serve, (_jobs,)))
+    for _ in range(min(count, len(_helpers))):
+        _jobs.put(job)
+
+
+def _forget_helpers() -> None:
+    """A child after fork has none of its parent's threads."""
+    global _jobs
+    _jobs = SimpleQueue()
+    _helpers.clear()
+
+
+os.register_at_fork(after_in_child=_forget_helpers)
