@@ -164,6 +164,8 @@ def interrupt_waits_for_helpers():
         if threading.current_thread() is not threading.main_thread():
             time.sleep(1)
             done.append(True)
+        else:
+            time.sleep(0.1)  # until the helper is at work
         return False
 
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
