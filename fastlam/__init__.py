@@ -1,19 +1,32 @@
 """Differentiable Monte Carlo on diffusions at the speed of the hardware."""
 
 from fastlam.autograd import LambdaModel
+from fastlam.diffusion import Diffusion
 from fastlam.fit import fit
 from fastlam.fit_result import FitResult
+from fastlam.functionals import Functional, PathFunctional, Polynomial, Square
+from fastlam.means import simulate_mean, simulate_mean_square
 from fastlam.montecarlo import mean_square, mean_square_value_and_grad, simulate, warmup
-from fastlam.processes import Brownian, Process
+from fastlam.processes import Brownian, CoxIngersollRoss, GeometricBrownian, OrnsteinUhlenbeck, Process
 
 __all__ = [
     "Brownian",
+    "CoxIngersollRoss",
+    "Diffusion",
     "FitResult",
+    "Functional",
+    "GeometricBrownian",
     "LambdaModel",
+    "OrnsteinUhlenbeck",
+    "PathFunctional",
+    "Polynomial",
     "Process",
+    "Square",
     "fit",
     "mean_square",
     "mean_square_value_and_grad",
     "simulate",
+    "simulate_mean",
+    "simulate_mean_square",
     "warmup",
 ]

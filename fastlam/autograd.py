@@ -92,7 +92,7 @@ class MeanSquare(torch.autograd.Function):
     def backward(ctx: Any, weight: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Gradient in x: `2 x weight / n`; in plain torch where it shall be differentiated again."""
         x, index = ctx.saved_tensors
-        if not (torch.is_grad_enabled() or _transformed()):
+        if not (torch.is_grad_enabled() or transformed()):
             return torch.ops.fastlam.mean_square_backward(x.detach(), weight, index), None
         slopes = (2 / x.shape[-1]) * weight.unsqueeze(-1) * _picked(x, index)
         if index is None:
@@ -105,7 +105,7 @@ def _picked(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
     return x if index is None else x[index]
 
 
-def _transformed() -> bool:
+def transformed() -> bool:
     """Is a torch.func transform or forward-mode AD at work?"""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
@@ -120,7 +120,7 @@ def _carried(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
 
 
 def _mean(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
-    if _transformed():
+    if transformed():
         return _carried(x, index)
     if x.requires_grad and torch.is_grad_enabled():
         return MeanSquare.apply(x, index)  # type: ignore[no-untyped-call]
@@ -129,7 +129,7 @@ def _mean(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
 
 def _undifferentiated(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
     """The op; without its dispatch, which costs as much as a small call, where nothing could be listening."""
-    listening = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or _transformed()
+    listening = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or transformed()
     if type(x) in _PLAIN and x.is_cpu and not listening:
         return rows.tensor_means(x, index)
     return torch.ops.fastlam.mean_square(x.detach(), index)

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastlam import arrays, autograd, rows, threads
+from fastlam import arrays, autograd, parameters, rows, threads
+from fastlam.elements import Dynamics, record
 from fastlam.kernels import cpu
 from fastlam.kernels.launch import compiled
+from fastlam.one_pass import PATH_NANOSECONDS, step_coefficients
 from fastlam.processes import Brownian, Process
+from fastlam.stream import Stream, check_times, stream, time_grid
 
-PATH_NANOSECONDS = {"float32": 0.8, "float64": 2.1}  # per normal on one core, for the choice of threads
 TOUCH_BYTES = 2**23  # answers from which on new memory is cleared by all threads first
 CLEAR_NANOSECONDS = 0.1  # per byte, on one core
 
@@ -79,17 +81,12 @@ def simulate(
     """
     if not isinstance(process, Process):
         raise TypeError(f"simulate: process must be a diffusion such as fastlam.Brownian, but is {process!r}")
-    torch_like = arrays.is_torch(times, "simulate: times")
-    grid = _time_grid(times)
-    n = arrays.check_integer(n_paths, "simulate: n_paths", 1, 2**62)
-    seed = arrays.check_integer(seed, "simulate: seed", 0, 2**64)
-    first = arrays.check_integer(first_path, "simulate: first_path", 0, 2**64)
-    if first + n > 2**64:
-        raise ValueError(f"simulate: first_path + n_paths must be at most 2**64, but is {first + n}")
-    if not isinstance(antithetic, (bool, np.bool_)):
-        raise TypeError(f"simulate: antithetic must be True or False, but is {antithetic!r}")
-    real = _path_dtype(dtype, times)
-    coefficients = _coefficients(process, grid, real)
+    torch_like = check_times("simulate", times)
+    which = stream("simulate", seed, first_path, n_paths, antithetic, dtype, times)
+    grid, n, real = time_grid("simulate", times), which.n_paths, which.real
+    dynamics: Dynamics = record(process.handle)
+    *values, x0 = parameters.floats("simulate", process.parameters(), dynamics)
+    coefficients = step_coefficients(dynamics, grid, np.array(values), real)
     if out is None:
         size = len(grid) * n * np.dtype(real).itemsize
         arrays.check_memory(size, "simulate", "take fewer paths or times, or slices of the family by first_path")
@@ -98,7 +95,7 @@ def simulate(
             out = torch.from_numpy(out)
     else:
         paths = _check_out(out, torch_like, (len(grid), n), real)
-    _fill_paths(paths, process, coefficients, seed, first, bool(antithetic))
+    _fill_paths(paths, dynamics, coefficients, x0, which)
     if isinstance(out, torch.Tensor) and not out.is_inference():
         torch.autograd.graph.increment_version(out)  # as any operation in place: graphs that saved it must know
     return out
@@ -115,66 +112,18 @@ def _new_array(shape: tuple[int, int], real: str) -> np.ndarray:
     return array
 
 
-def _fill_paths(
-    paths: np.ndarray, process: Process, coefficients: np.ndarray, seed: int, first_path: int, antithetic: bool
-) -> None:
+def _fill_paths(paths: np.ndarray, dynamics: Dynamics, coefficients: np.ndarray, x0: float, which: Stream) -> None:
     m, n = paths.shape
-    real = paths.dtype.name
-    share = min(n // (4 * threads.thread_count()), int(threads.ANSWER_WITHIN / (PATH_NANOSECONDS[real] * m)))
+    work = PATH_NANOSECONDS[which.real] * m
+    share = min(n // (4 * threads.thread_count()), int(threads.ANSWER_WITHIN / work))
     width = min(cpu.TILE, max(64, share // 64 * 64))
-    kernel = compiled(cpu.make_simulate, process.step, process.n_coefficients, real, antithetic)
-    threads.run(kernel, -(-n // width), PATH_NANOSECONDS[real] * m * n,
+    kernel = compiled(
+        cpu.make_simulate, dynamics.step, dynamics.observe, dynamics.n_coefficients, which.real, which.antithetic
+    )
+    threads.run(kernel, -(-n // width), work * n,
                 paths.ctypes.data, paths.strides[0] // paths.itemsize, m, n, width,
-                first_path, seed % 2**32, seed >> 32, process.x0, coefficients.ctypes.data,
+                which.first_path, which.seed % 2**32, which.seed >> 32, x0, coefficients.ctypes.data,
                 owners=(paths, coefficients))  # fmt: skip
-
-
-def _coefficients(process: Process, grid: np.ndarray, real: str) -> np.ndarray:
-    """What the element takes at each time, rounded once to the paths' dtype."""
-    with np.errstate(over="ignore"):  # to infinity, as the paths themselves
-        coefficients = np.array(process.coefficients(np.diff(grid, prepend=0.0)), real, order="C")
-    shape = (len(grid), process.n_coefficients)
-    if coefficients.shape != shape:
-        name = type(process).__name__
-        raise ValueError(f"simulate: {name}.coefficients must give shape {shape}, but gave {coefficients.shape}")
-    return coefficients
-
-
-def _time_grid(times: Any) -> np.ndarray:
-    """`times` as float64, checked."""
-    if getattr(times, "requires_grad", False):
-        raise TypeError("simulate: times requires grad, but paths carry no gradient in it: pass times.detach()")
-    if getattr(times, "is_meta", False):
-        raise ValueError("simulate: times is on meta, where tensors have no values")
-    kind = arrays.dtype_name(times)
-    if kind not in arrays.FLOATS and not kind.startswith(("int", "uint")):
-        raise TypeError(f"simulate: times has dtype {kind}, but must be float32, float64 or an integer type")
-    if times.ndim != 1 or times.shape[0] == 0:
-        raise ValueError(f"simulate: times must be 1-D with at least one time, but has shape {tuple(times.shape)}")
-    grid = np.asarray(times.resolve_neg() if arrays.is_torch(times, "simulate: times") else times).astype(np.float64)
-    for j in np.flatnonzero(~np.isfinite(grid))[:1]:
-        raise ValueError(f"simulate: times must be finite, but times[{j}] = {grid[j]}")
-    if grid[0] < 0:
-        raise ValueError(f"simulate: times must be at least 0, but times[0] = {grid[0]}")
-    for j in np.flatnonzero(np.diff(grid) <= 0)[:1] + 1:
-        raise ValueError(
-            f"simulate: times must be strictly increasing, but times[{j}] = {grid[j]} comes after "
-            f"times[{j - 1}] = {grid[j - 1]}"
-        )
-    return grid
-
-
-def _path_dtype(dtype: Any, times: Any) -> str:
-    if dtype is None:
-        kind = arrays.dtype_name(times)
-        return kind if kind in arrays.FLOATS else "float32"
-    try:
-        kind = np.dtype(str(dtype).removeprefix("torch.") if str(dtype).startswith("torch.") else dtype).name
-    except TypeError:
-        kind = str(dtype)
-    if kind not in arrays.FLOATS:
-        raise TypeError(f"simulate: dtype must be float32 or float64, but is {dtype}")
-    return kind
 
 
 def _check_out(out: Any, torch_like: bool, shape: tuple[int, int], real: str) -> np.ndarray:

@@ -15,7 +15,7 @@ import torch
 from fastlam import arrays, threads
 from fastlam.kernels import cpu
 from fastlam.kernels.launch import compiled
-from fastlam.kernels.square import add_square, square
+from fastlam.kernels.square import add_square, square_slope
 
 BLOCK = cpu.BLOCK_TILES * cpu.TILE
 READ_NANOSECONDS = {"float32": 0.15, "float64": 0.3}  # per element on one core, for the choice of threads
@@ -125,7 +125,7 @@ def array_slopes(x: np.ndarray, weights: np.ndarray, index: Any = None) -> np.nd
     answer_walk = plan(answer.shape, _element_strides(answer), real, rows)
     weights = np.ascontiguousarray(weights)
     threads.run(
-        compiled(cpu.make_slope, square, real),
+        compiled(cpu.make_slope, square_slope, real),
         walk.n_chunks,
         2 * walk.nanoseconds,
         *(x.ctypes.data, *walk.arguments, weights.ctypes.data, answer.ctypes.data, answer_walk.offsets.ctypes.data),
@@ -139,7 +139,7 @@ def warmup(real: str) -> None:
     for mean_real in {real, "float64"}:
         compiled(cpu.make_mean, add_square, real, mean_real)
         compiled(cpu.make_fold, mean_real)
-    compiled(cpu.make_slope, square, real)
+    compiled(cpu.make_slope, square_slope, real)
 
 
 def _merge_repeats(rows: np.ndarray, weights: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -40,11 +40,10 @@ def _pair_float64(words, pair, i):
     return normals_float64(radius_word, angle_word)
 
 
-def make_simulate(step, n_coefficients, dtype, antithetic):
-    """Paths: out[j, i] = state of path first_path + i after j + 1 steps of `step`."""
+def make_noise(dtype, antithetic):
+    """(fill_words, two_normals, pairs of normals in a block): a tile's words, and from them two normals of a path."""
     pairs_per_block, normal_pair = (2, _pair_float32) if dtype == "float32" else (1, _pair_float64)
     real = getattr(np, dtype)
-    itemsize = np.dtype(dtype).itemsize
     mate = U64(1 if antithetic else 0)  # antithetic: paths 2q and 2q + 1 share the words of path 2q
 
     @njit(inline="always")
@@ -55,16 +54,30 @@ def make_simulate(step, n_coefficients, dtype, antithetic):
             words[0, i], words[1, i], words[2, i], words[3, i] = U32(r0), U32(r1), U32(r2), U32(r3)
 
     @njit(inline="always")
+    def two_normals(words, pair, i, first):
+        z0, z1 = normal_pair(words, pair, i)
+        if antithetic:
+            sign = real(1) - real(2) * real(np.int32((first + U64(i)) & mate))
+            z0, z1 = z0 * sign, z1 * sign
+        return z0, z1
+
+    return fill_words, two_normals, pairs_per_block
+
+
+def make_simulate(step, observe, n_coefficients, dtype, antithetic):
+    """Paths: out[j, i] = what `observe` sees of path first_path + i after j + 1 steps of `step`."""
+    fill_words, two_normals, pairs_per_block = make_noise(dtype, antithetic)
+    real = getattr(np, dtype)
+    itemsize = np.dtype(dtype).itemsize
+
+    @njit(inline="always")
     def two_steps(out0, out1, state, words, pair, first, width, c0, c1):
         for i in range(width):
-            z0, z1 = normal_pair(words, pair, i)
-            if antithetic:
-                sign = real(1) - real(2) * real(np.int32((first + U64(i)) & mate))
-                z0, z1 = z0 * sign, z1 * sign
+            z0, z1 = two_normals(words, pair, i, first)
             x = step(state[i], z0, c0)
-            out0[i] = x
+            out0[i] = observe(x)
             x = step(x, z1, c1)
-            out1[i] = x
+            out1[i] = observe(x)
             state[i] = x
 
     def simulate(claims, n_chunks, budget, out, row_stride, n_times, n_paths, width, first_path, key0, key1,
@@ -134,7 +147,7 @@ def _fold(values, n):
 
 
 def make_mean(add, dtype, mean_dtype):
-    """Means of rows starting at offsets[row], accumulated in float64 by total = add(total, x).
+    """Means of rows starting at offsets[row], accumulated in float64 by total = add(total, x, ()).
 
     The tree: in a leaf of 1024 elements lane l adds elements l, l + 128, ... in order, then lanes fold by halves;
     leaves fold by neighbours. A block is 2**p aligned leaves, so that its sum is a node of the tree. Where a row is one
@@ -150,19 +163,19 @@ def make_mean(add, dtype, mean_dtype):
     @njit(inline="always")
     def add_row(lanes, x, n):
         for lane in range(n):
-            lanes[lane] = add(lanes[lane], F64(x[lane]))
+            lanes[lane] = add(lanes[lane], F64(x[lane]), ())
 
     @njit(inline="always")
     def add_leaf(lanes, address):
         """A whole leaf, up to its first fold; its ends merge with their neighbours, as stores are the bottleneck."""
         x = row(address, 0)
         for lane in range(LANES):
-            lanes[lane] = add(0.0, F64(x[lane]))
+            lanes[lane] = add(0.0, F64(x[lane]), ())
         for k in range(1, ROWS - 1):
             add_row(lanes, row(address, k), LANES)
         x = row(address, ROWS - 1)
         for lane in range(HALF):
-            lanes[lane] = add(lanes[lane], F64(x[lane])) + add(lanes[lane + HALF], F64(x[lane + HALF]))
+            lanes[lane] = add(lanes[lane], F64(x[lane]), ()) + add(lanes[lane + HALF], F64(x[lane + HALF]), ())
 
     @njit(inline="always")
     def add_part(lanes, address, n):
@@ -239,15 +252,15 @@ def make_fold(mean_dtype):
     return fold, types.void(I, I, I, I, I)
 
 
-def make_slope(functional, dtype):
-    """out[row, i] = slope in x of functional(x[row, i]; weights[row]), rows starting at offsets and out_offsets."""
+def make_slope(slope_of, dtype):
+    """out[row, i] = slope_of(x[row, i], weights[row]), rows starting at offsets and out_offsets."""
     real = getattr(np, dtype)
     itemsize = np.dtype(dtype).itemsize
 
     @njit(inline="always")
     def row_slope(out, x, n, weight):
         for i in range(n):
-            out[i] = real(functional(F64(x[i]), weight)[1])
+            out[i] = real(slope_of(F64(x[i]), weight))
 
     def slope(claims, n_chunks, budget, x, offsets, n_rows, n, blocks, grain, weights, out, out_offsets):
         starts = carray(pointer(offsets, np.int64), (n_rows,))

@@ -22,18 +22,48 @@ def pointer(typingctx, address, dtype):
 @intrinsic
 def stack(typingctx, dtype, size):
     """A pointer to `size` (a constant) values of `dtype` on this call's stack: no other pointer can alias it."""
-    if not isinstance(size, types.IntegerLiteral):
-        raise RequireLiteralValue("stack: size must be a constant")
+    count = _constant("stack", size)
     kind = types.CPointer(dtype.dtype)
 
     def codegen(context, builder, signature, arguments):
         element = context.get_data_type(dtype.dtype)
         with builder.goto_entry_block():
-            array = builder.alloca(ir.ArrayType(element, size.literal_value))
+            array = builder.alloca(ir.ArrayType(element, count))
             array.align = CACHE_LINE
         return builder.bitcast(array, context.get_value_type(kind))
 
     return kind(dtype, size), codegen
+
+
+@intrinsic
+def load(typingctx, source, i, stride, count):
+    """The tuple source[i], source[i + stride], ... of `count` values at a pointer; `count` is a constant."""
+    answer = types.UniTuple(source.dtype, _constant("load", count))
+
+    def codegen(context, builder, signature, arguments):
+        base, i, stride, _ = arguments
+        values = []
+        for _ in range(answer.count):
+            values.append(builder.load(builder.gep(base, [i])))
+            i = builder.add(i, stride)
+        return context.make_tuple(builder, answer, values)
+
+    return answer(source, types.int64, types.int64, count), codegen
+
+
+@intrinsic
+def store(typingctx, target, i, stride, values):
+    """Write the values of a tuple, as the target's type, to target[i], target[i + stride], ... at a pointer."""
+
+    def codegen(context, builder, signature, arguments):
+        base, i, stride, values = arguments
+        for k, kind in enumerate(signature.args[3]):
+            value = context.cast(builder, builder.extract_value(values, k), kind, target.dtype)
+            builder.store(value, builder.gep(base, [i]))
+            i = builder.add(i, stride)
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, types.int64, values), codegen
 
 
 @intrinsic
@@ -45,3 +75,9 @@ def claim(typingctx, counter):
         return builder.atomic_rmw("add", place, ir.Constant(ir.IntType(64), 1), "monotonic")
 
     return types.int64(types.int64), codegen
+
+
+def _constant(name, value):
+    if not isinstance(value, types.IntegerLiteral):
+        raise RequireLiteralValue(f"{name}: the size must be a constant")
+    return value.literal_value

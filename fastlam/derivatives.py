@@ -1,0 +1,132 @@
+"""Derivatives of elements, by SymPy: an element is run on symbols, differentiated, printed as Python and compiled.
+
+So nobody derives a tangent by hand, and what is printed keeps the kernels' rule: no product and sum that a compiler
+could contract. Spec: finite differences in tests/test_derivatives.py.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import sympy
+
+from fastlam.elements import Element
+from fastlam.kernels import exponential, floats, logarithm, selection
+from fastlam.printing import Exprel, Fma, Where, compose
+
+
+def _horner(x: Any, coefficients: Sequence[Any]) -> Any:
+    value = coefficients[-1]
+    for c in reversed(coefficients[:-1]):
+        value = Fma(value, x, c)
+    return value
+
+
+def _positive(x: Any) -> Any:
+    return sympy.Max(x, 0)
+
+
+_MATH = {
+    name: getattr(sympy, name) for name in ("sqrt", "exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh", "pi")
+}
+_ELEMENTS: list[tuple[Any, Any]] = [
+    (floats.fma, Fma),
+    (floats.horner, _horner),
+    (floats.product, sympy.Mul),
+    (exponential.exp, sympy.exp),
+    (exponential.exprel, Exprel),
+    (logarithm.log, sympy.log),
+    (selection.positive, _positive),
+    (selection.step, sympy.Heaviside),
+    (selection.maximum, sympy.Max),
+    (selection.minimum, sympy.Min),
+    (selection.where_positive, Where),
+    *((getattr(math, name), value) for name, value in _MATH.items() if callable(getattr(math, name))),
+]
+
+
+def _symbolic(value: Any) -> Any:
+    """What stands for a global of an element when it is run on symbols."""
+    for element, symbol in _ELEMENTS:
+        if value is element:
+            return symbol
+    if value is math or value is np:
+        return types.SimpleNamespace(**_MATH, float32=_same, float64=_same)
+    if value in (np.float32, np.float64, float):
+        return _same
+    if hasattr(value, "py_func"):
+        return lambda *arguments: run(value, *arguments)
+    return value
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _type(value: Any) -> Any:
+    """Elements take constants to an argument's type; symbols have none."""
+    return _same
+
+
+def run(element: Element, *arguments: Any) -> Any:
+    """What an element (compiled by `njit`) returns for SymPy expressions."""
+    function = getattr(element, "py_func", element)
+    code = function.__code__
+    names = {name: function.__globals__[name] for name in code.co_names if name in function.__globals__}
+    scope = {name: _symbolic(value) if not isinstance(value, np.ndarray) else value for name, value in names.items()}
+    cells = tuple(types.CellType(_symbolic(cell.cell_contents)) for cell in function.__closure__ or ())
+    copy = types.FunctionType(code, {"__builtins__": __builtins__, "type": _type, **scope}, function.__name__, None, cells)
+    try:
+        return copy(*arguments)
+    except TypeError as error:
+        raise TypeError(
+            f"{function.__name__} cannot be differentiated ({error}): gradients need an element of arithmetic without "
+            f"branches; fastlam.kernels.selection has positive, maximum and minimum"
+        ) from error
+
+
+def symbols(name: str, count: int) -> tuple[sympy.Symbol, ...]:
+    return tuple(sympy.Symbol(f"{name}_{k}", real=True) for k in range(count))
+
+
+X, Z, T, DT = (sympy.Symbol(name, real=True) for name in ("x", "z", "t", "dt"))
+
+
+@lru_cache(maxsize=256)
+def tangents(step: Element, n_coefficients: int, n_tangents: int) -> Element:
+    """`tangents(x, z, c, dx, dc) -> dx`: the derivatives after `step(x, z, c)` in n_tangents directions.
+
+    `dx` holds those of x, `dc` those of each coefficient, direction by direction.
+    """
+    c, dx, dc = (symbols(*pair) for pair in (("c", n_coefficients), ("dx", n_tangents), ("dc", n_tangents * n_coefficients)))
+    after = sympy.sympify(run(step, X, Z, c))
+    in_x, in_c = after.diff(X), [after.diff(ck) for ck in c]
+    answers = [
+        in_x * dx[p] + sum(in_c[k] * dc[p * n_coefficients + k] for k in range(n_coefficients)) for p in range(n_tangents)
+    ]
+    return compose("tangents", "x, z, c, dx, dc", {"c": c, "dx": dx, "dc": dc}, answers)
+
+
+@lru_cache(maxsize=256)
+def coefficient_slopes(coefficients: Element, n_parameters: int) -> Element:
+    """`slopes(t, dt, parameters)`: the derivatives of `coefficients`' answers, parameter by parameter."""
+    theta = symbols("theta", n_parameters)
+    values = [sympy.sympify(value) for value in run(coefficients, T, DT, theta)]
+    answers = [value.diff(parameter) for parameter in theta for value in values]
+    return compose("slopes", "t, dt, theta", {"theta": theta}, answers)
+
+
+@lru_cache(maxsize=256)
+def terms(value: Element, observe: Element, n_parameters: int, wanted: tuple[int, ...], n_tangents: int) -> Element:
+    """`terms(x, totals, dx, parameters)`: totals plus the slopes of value(observe(x)) in parameters and directions."""
+    theta, dx, totals = symbols("theta", n_parameters), symbols("dx", n_tangents), symbols("totals", len(wanted) + n_tangents)
+    outcome = sympy.sympify(run(value, run(observe, X), theta))
+    slope = outcome.diff(X)
+    parts = [*(outcome.diff(theta[p]) for p in wanted), *(slope * direction for direction in dx)]
+    answers = [total + part for total, part in zip(totals, parts, strict=True)]
+    return compose("terms", "x, totals, dx, theta", {"totals": totals, "dx": dx, "theta": theta}, answers)

@@ -1,0 +1,159 @@
+"""What is averaged over paths: the functionals, their parameters, checks and element."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from fastlam.elements import Payoff, register
+from fastlam.kernels.adding import adding
+from fastlam.kernels.polynomial import polynomial
+from fastlam.kernels.square import add_square, square
+from fastlam.parameters import checked, named_parameters
+
+MAX_DEGREE = 8
+
+
+class PathFunctional:
+    """What every functional is: parameters, and the record of an element that gives f at one point.
+
+    The element, an `@njit(inline="always")` function `value(x, parameters)`, works in float64; `parameters` are those of
+    `parameters()`, in order. Derivatives are found by SymPy: nobody writes them.
+    """
+
+    handle: int  # of its elements' record
+    factor: Any = 1.0  # what multiplies the mean, outside the sum
+
+    def parameters(self) -> dict[str, Any]:
+        """Parameters by name."""
+        return {}
+
+
+class Square(PathFunctional):
+    """`f(x) = lam * x**2`.
+
+    Parameters
+    ----------
+    lam : float, array or tensor
+        A scalar, or of a shape that broadcasts to the answer's.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastlam
+    >>> fastlam.mean(fastlam.Square(0.5), np.array([[1.0, 3.0]]))
+    array([2.5])
+    """
+
+    handle = register(lambda: Payoff(square, add_square, ()))
+
+    def __init__(self, lam: Any = 1.0) -> None:
+        self.factor = lam
+
+    def __repr__(self) -> str:
+        return f"Square(lam={self.factor!r})"
+
+
+def _polynomial(n: int) -> int:
+    names = ("center", *(f"c_{p}" for p in range(n)))
+    return register(lambda: Payoff(polynomial, adding(polynomial), names))
+
+
+POLYNOMIALS = {n: _polynomial(n) for n in range(1, MAX_DEGREE + 2)}  # handles by the number of coefficients
+
+
+class Polynomial(PathFunctional):
+    """`f(x) = sum_p c_p (x - a)**p`, evaluated by Horner's rule in float64.
+
+    Parameters
+    ----------
+    coefficients : sequence of floats or tensors, or a 1-D array or tensor
+        c_0, c_1, ...: up to degree 8.
+    center : float or tensor
+        a.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A coefficient that is not one finite real number, none, or more than nine.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastlam
+    >>> fastlam.mean(fastlam.Polynomial([1, 0, 2], center=1.0), np.array([[1.0, 3.0]]))  # 1 + 2 (x - 1)**2
+    array([5.])
+    """
+
+    def __init__(self, coefficients: Sequence[Any], center: Any = 0.0) -> None:
+        if getattr(coefficients, "ndim", 1) != 1 or isinstance(coefficients, (str, bytes, dict, set)):
+            raise TypeError(f"Polynomial: coefficients must be a sequence of numbers, but is {coefficients!r}")
+        values = list(coefficients)
+        if not 1 <= len(values) <= MAX_DEGREE + 1:
+            raise ValueError(f"Polynomial: coefficients must hold 1 to {MAX_DEGREE + 1} numbers, but hold {len(values)}")
+        self._parameters = {"center": checked("Polynomial: center", center)}
+        self._parameters |= {f"c_{p}": checked(f"Polynomial: coefficients[{p}]", c) for p, c in enumerate(values)}
+        self.handle = POLYNOMIALS[len(values)]
+
+    def parameters(self) -> dict[str, Any]:
+        """The center, then the coefficients."""
+        return self._parameters
+
+    def __repr__(self) -> str:
+        center, *coefficients = self._parameters.values()
+        return f"Polynomial({coefficients!r}, center={center!r})"
+
+
+class Functional(PathFunctional):
+    """Any functional of one state, `f(x)`, given as an expression; evaluated in float64.
+
+    Parameters
+    ----------
+    expression : str, SymPy expression or number
+        In `x` and named parameters. Text may hold numbers, names, `+ - * / **`, parentheses, `pi` and the functions exp,
+        log, sqrt, sin, cos, tan, sinh, cosh, tanh, abs, min, max.
+    parameters : mapping of names to floats or tensors, optional
+        In those that are tensors the mean is differentiable.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Text that is none of the above, with the position; a name that `parameters` lacks; a parameter that is not one
+        finite real number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastlam
+    >>> call = fastlam.Functional("max(x - strike, 0)", {"strike": 2.0})
+    >>> fastlam.mean(call, np.array([[1.0, 3.0]]))
+    array([0.5])
+    """
+
+    def __init__(self, expression: Any, parameters: Mapping[str, Any] | None = None) -> None:
+        self.expression = expression
+        self._parameters = named_parameters("Functional", {} if parameters is None else parameters, ("x", "pi"))
+        self.handle = _handle(expression, tuple(self._parameters))
+
+    def parameters(self) -> dict[str, Any]:
+        """Parameters by name."""
+        return self._parameters
+
+    def __repr__(self) -> str:
+        return f"Functional({str(self.expression)!r}, {self._parameters!r})"
+
+
+@torch._dynamo.assume_constant_result  # type: ignore[untyped-decorator]
+def _handle(expression: Any, names: tuple[str, ...]) -> int:
+    return _registered(expression, names)
+
+
+@lru_cache(maxsize=1024)
+def _registered(expression: Any, names: tuple[str, ...]) -> int:
+    from fastlam.schemes import functional  # now: SymPy is needed for those that come as text alone
+
+    value = functional(expression, names)
+    return register(lambda: Payoff(value, adding(value), names))

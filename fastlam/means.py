@@ -1,0 +1,186 @@
+"""Means of functionals over paths that are simulated and reduced in one pass: the public functions check and launch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+
+from fastlam import autograd, montecarlo, parameters, pathwise
+from fastlam.elements import record
+from fastlam.functionals import PathFunctional, Square
+from fastlam.one_pass import mean_table, progress_to
+from fastlam.processes import Process
+from fastlam.stream import check_times, stream, time_grid
+
+MOST_PATHS = 2**40
+
+
+def simulate_mean(
+    functional: PathFunctional,
+    process: Process,
+    times: Any,
+    n_paths: int,
+    *,
+    seed: int,
+    first_path: int = 0,
+    antithetic: bool = False,
+    dtype: Any = None,
+    return_stderr: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Any:
+    """Mean over simulated paths of a functional at each time, in one pass that stores no path.
+
+    The answer is that of `mean(functional, simulate(process, times, n_paths, ...))`, to the last bit, and memory does
+    not grow with `n_paths`. It is differentiable, once, in every parameter of the process and of the functional that is
+    given as a tensor: derivatives along each path are carried beside it in the same pass.
+
+    Parameters
+    ----------
+    functional : PathFunctional
+        `Square`, `Polynomial`, `Functional`.
+    process : Process
+        `Brownian`, `GeometricBrownian`, `OrnsteinUhlenbeck`, `CoxIngersollRoss`, `Diffusion` or one's own.
+    times : array or tensor, shape (m,)
+        Strictly increasing, `times[0] >= 0`; float32, float64 or integer. The answer is of its kind. Only the steps
+        between these times are drawn: a sorted batch of the times of a process costs no more than its length.
+    n_paths : int
+        Number of paths n, at most 2**40.
+    seed : int
+        In [0, 2**64).
+    first_path : int
+        Number of the first path in the seed's family, as in `simulate`: training and validation paths are slices.
+    antithetic : bool
+        Path 2q + 1 of the family has path 2q's noise negated.
+    dtype : dtype, optional
+        Of the paths and the answer, float32 or float64; by default that of `times`, float32 for integers.
+    return_stderr : bool
+        Return the Monte Carlo standard errors too; antithetic pairs count as pairs.
+    progress : callable, optional
+        Called now and then as `progress(paths_done, n_paths)`.
+
+    Returns
+    -------
+    array or tensor, shape (m,), or a pair of them
+        The means; and, with `return_stderr`, their standard errors, which carry no derivative (NaN for one path).
+
+    Raises
+    ------
+    TypeError, ValueError
+        Bad arguments, named.
+    NotImplementedError
+        A second derivative in a parameter of the process or of the functional.
+
+    Warns
+    -----
+    RuntimeWarning
+        A mean is not finite; names the first such time.
+
+    Examples
+    --------
+    >>> import fastlam, torch
+    >>> sigma = torch.tensor(0.5, requires_grad=True)
+    >>> process = fastlam.GeometricBrownian(mu=0.1, sigma=sigma, x0=1.0)
+    >>> third = fastlam.Polynomial([0, 0, 0, 1])
+    >>> moment = fastlam.simulate_mean(third, process, torch.tensor([1.0, 2.0]), 100_000, seed=7)
+    >>> moment.sum().backward()
+    >>> moment.shape, sigma.grad.shape
+    (torch.Size([2]), torch.Size([]))
+
+    Source: pathwise derivatives: Glasserman, Monte Carlo Methods in Financial Engineering (2003), section 7.2.
+    """
+    return _simulate_mean("simulate_mean", functional, process, times, n_paths, seed, first_path, antithetic, dtype,
+                          return_stderr, progress)  # fmt: skip
+
+
+def simulate_mean_square(
+    process: Process,
+    times: Any,
+    n_paths: int,
+    lam: Any = 1.0,
+    *,
+    seed: int,
+    first_path: int = 0,
+    antithetic: bool = False,
+    dtype: Any = None,
+    return_stderr: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Any:
+    """`mean_square(simulate(process, times, n_paths, ...), lam)`, to the last bit, in one pass that stores no path.
+
+    Parameters
+    ----------
+    lam : float, array or tensor
+        A scalar, or of shape (m,).
+    process, times, n_paths, seed, first_path, antithetic, dtype, return_stderr, progress
+        As in `simulate_mean`.
+
+    Returns
+    -------
+    array or tensor, shape (m,), or a pair of them
+        As `simulate_mean`. Differentiable in `lam` twice, in the parameters of the process once.
+
+    Raises
+    ------
+    TypeError, ValueError, NotImplementedError
+        As `simulate_mean`.
+
+    Examples
+    --------
+    >>> import fastlam, numpy as np
+    >>> process = fastlam.Brownian(mu=0.05, sigma=0.2)
+    >>> times = np.arange(1, 5) / 4
+    >>> k, stderr = fastlam.simulate_mean_square(process, times, 10**6, lam=0.25, seed=7, return_stderr=True)
+    >>> exact = 0.25 * ((0.05 * times) ** 2 + 0.2**2 * times)
+    >>> bool((abs(k - exact) < 4 * stderr).all())
+    True
+    """
+    return _simulate_mean("simulate_mean_square", Square(lam), process, times, n_paths, seed, first_path, antithetic,
+                          dtype, return_stderr, progress)  # fmt: skip
+
+
+def _simulate_mean(
+    name: str, functional: Any, process: Any, times: Any, n_paths: Any, seed: Any, first_path: Any, antithetic: Any,
+    dtype: Any, return_stderr: Any, progress: Any,
+) -> Any:  # fmt: skip
+    if not isinstance(functional, PathFunctional):
+        raise TypeError(f"{name}: functional must be one such as fastlam.Square, but is {functional!r}")
+    if not isinstance(process, Process):
+        raise TypeError(f"{name}: process must be a diffusion such as fastlam.Brownian, but is {process!r}")
+    torch_like = check_times(name, times)
+    which = stream(name, seed, first_path, n_paths, antithetic, dtype, times, MOST_PATHS)
+    if return_stderr and which.antithetic and (which.first_path % 2 or which.n_paths % 2):
+        raise ValueError(f"{name}: with antithetic and return_stderr, first_path and n_paths must be even: whole pairs")
+    values = (*functional.parameters().values(), *process.parameters().values())
+    means = _tensor_means if torch_like else _array_means
+    with progress_to(progress) if progress is not None else nullcontext():
+        mean, stderr = means(name, functional, process, values, times, which, bool(return_stderr))
+    return (mean, stderr) if return_stderr else mean
+
+
+def _array_means(
+    name: str, functional: Any, process: Any, values: Any, times: Any, which: Any, return_stderr: bool
+) -> Any:
+    for value in (*values, functional.factor):
+        if isinstance(value, torch.Tensor):
+            raise TypeError(f"{name}: times is a NumPy array, but a parameter is a tensor: pass torch.from_numpy(times)")
+    theta = np.array(values, np.float64)
+    table = mean_table(record(process.handle), record(functional.handle), theta, (), time_grid(name, times), which, return_stderr)
+    mean = table[0].astype(which.real)
+    factor = montecarlo._check_lam(functional.factor, mean)
+    return factor * mean, abs(factor) * table[-1].astype(which.real)
+
+
+def _tensor_means(
+    name: str, functional: Any, process: Any, values: Any, times: Any, which: Any, return_stderr: bool
+) -> Any:
+    theta, wanted = parameters.vector(values), parameters.wanted(values)
+    table = pathwise.table(theta, times, process.handle, functional.handle, wanted, which, return_stderr)
+    real = getattr(torch, which.real)
+    mean = pathwise.attach(theta, table[0], table[1 : 1 + len(wanted)], wanted).to(real)
+    factor = autograd._check_lam(functional.factor, mean, mean)
+    stderr = table[-1].to(real) * torch.as_tensor(factor).detach().abs()
+    return factor * mean, stderr

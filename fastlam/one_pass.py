@@ -1,0 +1,221 @@
+"""Sums over paths that are never stored: what the one-pass kernel is given, and the top of its tree of additions."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from fastlam import arrays, threads
+from fastlam.elements import Dynamics, Payoff
+from fastlam.kernels import cpu
+from fastlam.kernels.cpu_coefficients import make_coefficients
+from fastlam.kernels.cpu_simulate_mean import make_simulate_mean, no_tangents
+from fastlam.kernels.launch import compiled
+from fastlam.parameters import check_value
+from fastlam.stream import Stream
+
+PATH_NANOSECONDS = {"float32": 0.8, "float64": 2.1}  # per normal on one core
+TERM_NANOSECONDS = 0.2  # besides, for each derivative
+CHUNK_NANOSECONDS = 4e6  # of work in a chunk, about
+SLAB_BYTES = 2**26  # of sums in the chunks between two looks at the top of the tree
+SLAB_CHUNKS = 128
+
+Progress = Callable[[int, int], None]
+_progress: ContextVar[Progress | None] = ContextVar("progress", default=None)
+
+
+@contextmanager
+def progress_to(progress: Progress) -> Iterator[None]:
+    """Have `progress(paths_done, n_paths)` called: torch's ops take no functions."""
+    token = _progress.set(progress)
+    try:
+        yield
+    finally:
+        _progress.reset(token)
+
+
+def step_coefficients(dynamics: Dynamics, grid: np.ndarray, values: np.ndarray, real: str) -> np.ndarray:
+    """What `step` takes at each time (m, n_coefficients), computed in float64 and rounded once.
+
+    `values` are the parameters of the process without x0.
+    """
+    exact = _along(dynamics.coefficients, grid, values, dynamics.n_coefficients)
+    with np.errstate(over="ignore"):
+        rounded = exact.astype(real)
+    for j in np.flatnonzero(~np.isfinite(rounded).all(axis=1))[:1]:
+        raise ValueError(f"the coefficients of the step to times[{j}] = {grid[j]} are {exact[j]}: not finite in {real}")
+    return rounded
+
+
+def mean_table(
+    dynamics: Dynamics,
+    payoff: Payoff,
+    theta: np.ndarray,
+    wanted: tuple[int, ...],
+    grid: np.ndarray,
+    stream: Stream,
+    stderr: bool = False,
+) -> np.ndarray:
+    """Mean over paths of the functional at each time, its derivatives, its standard error: float64, a row each.
+
+    Parameters
+    ----------
+    dynamics, payoff : Dynamics, Payoff
+        The elements.
+    theta : array, shape (K,), float64
+        Parameters of the functional, then of the process, x0 last.
+    wanted : tuple of int
+        Positions in theta, ascending, of the derivatives asked for.
+    grid : array, shape (m,), float64
+        Times.
+    stream : Stream
+        Which paths.
+    stderr : bool
+        Add a row: the standard error, of independent pairs where paths are antithetic.
+
+    Returns
+    -------
+    array, shape (1 + len(wanted) + stderr, m), float64
+    """
+    _check_values(dynamics, payoff, theta)
+    problem = dynamics, payoff, theta
+    if not stderr:
+        answer = _Launch(*problem, wanted, grid, stream).sums() / stream.n_paths
+    else:  # squares are summed about the value on one path, so that what is left of them is not rounding
+        shift = _Launch(*problem, (), grid, stream._replace(n_paths=1, antithetic=False)).sums()[0]
+        sums = _Launch(*problem, wanted, grid, stream, shift).sums()
+        answer = sums / stream.n_paths
+        answer[-1] = _stderr(sums[-1], answer[0] - shift, stream.n_paths // (2 if stream.antithetic else 1))
+    for j in np.flatnonzero(~np.isfinite(answer[0]))[:1]:
+        warnings.warn(f"the mean at times[{j}] = {grid[j]:g} is {answer[0, j]}: the first that is not finite", RuntimeWarning, stacklevel=2)
+    return answer
+
+
+def _check_values(dynamics: Dynamics, payoff: Payoff, theta: np.ndarray) -> None:
+    """Tensors' values are known only now."""
+    least = (None,) * len(payoff.names) + dynamics.least
+    for name, value, bound in zip((*payoff.names, *dynamics.names), theta.tolist(), least, strict=True):
+        check_value(name, value, bound)
+
+
+def _stderr(squares: np.ndarray, mean: np.ndarray, n: int) -> np.ndarray:
+    """Standard error of the mean of n values, of which these are the sum of squares and the mean, about any point."""
+    with np.errstate(invalid="ignore", divide="ignore"):  # of one alone: NaN
+        variance: np.ndarray = np.maximum(squares - n * mean**2, 0.0) / np.float64(n - 1)
+        return np.sqrt(variance / n)
+
+
+class _Launch:
+    """The kernel, what it is given, and how its work is cut."""
+
+    def __init__(
+        self, dynamics: Dynamics, payoff: Payoff, theta: np.ndarray, wanted: tuple[int, ...], grid: np.ndarray,
+        stream: Stream, shift: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
+        real = stream.real
+        split = len(payoff.names)
+        own = tuple(p for p in wanted if p < split)
+        directions = [p - split for p in wanted if p >= split]
+        values = np.ascontiguousarray(theta[split:-1])
+        self.stream, self.m = stream, len(grid)
+        self.n_terms = 1 + len(wanted) + (shift is not None)
+        self.coefficients = step_coefficients(dynamics, grid, values, real)
+        self.slopes = _tangent_coefficients(dynamics, grid, values, directions).astype(real)
+        self.x0 = theta[-1:].astype(real)
+        self.dx0 = np.array([p == len(values) for p in directions], real)
+        self.theta = np.ascontiguousarray(theta[:split])
+        self.shift = np.zeros(1) if shift is None else shift
+        self.nanoseconds = (PATH_NANOSECONDS[real] + TERM_NANOSECONDS * (self.n_terms - 1)) * self.m  # for a path
+        tangents = terms = no_tangents
+        if wanted:
+            from fastlam import derivatives  # now: SymPy is needed for derivatives alone
+
+            terms = derivatives.terms(payoff.value, dynamics.observe, split, own, len(directions))
+            if directions:
+                tangents = derivatives.tangents(dynamics.step, dynamics.n_coefficients, len(directions))
+        sizes = (dynamics.n_coefficients, len(directions), split, len(wanted))
+        self.kernel = compiled(
+            make_simulate_mean, (dynamics.step, dynamics.observe), tangents, (payoff.accumulate, payoff.value), terms,
+            sizes, real, stream.antithetic, shift is not None,
+        )  # fmt: skip
+
+    def sums(self) -> np.ndarray:
+        """Sums over all paths, a row for each term."""
+        n, size = self.stream.n_paths, self.m * self.n_terms
+        n_tiles = -(-n // cpu.TILE)
+        tiles = self._tiles(n_tiles)
+        levels, n_chunks = tiles.bit_length(), -(-n_tiles // tiles)
+        fits = max(2 * threads.thread_count(), min(SLAB_CHUNKS, SLAB_BYTES // (8 * size * levels)))
+        slab = 1 << (min(fits, n_chunks) - 1).bit_length()
+        arrays.check_memory(8 * size * levels * slab, "simulate_mean", "take fewer times")
+        memory = np.empty((slab, levels, size))
+        tree: list[tuple[int, np.ndarray]] = []  # nodes by level, of slabs
+        progress = _progress.get()
+        for first in range(0, n_chunks, slab):
+            count = min(slab, n_chunks - first)
+            done = min(n, (first + count) * tiles * cpu.TILE)
+            self._run(memory[:count], first, tiles, done - first * tiles * cpu.TILE)
+            level, node = 0, _fold(memory[:count, 0])
+            while tree and tree[-1][0] == level:
+                level, node = level + 1, tree.pop()[1] + node
+            tree.append((level, node))
+            if progress is not None:
+                progress(done, n)
+        node = tree.pop()[1]
+        while tree:
+            node = tree.pop()[1] + node
+        return node.reshape(self.m, self.n_terms).T
+
+    def _tiles(self, n_tiles: int) -> int:
+        """Tiles of a chunk: a power of two, some milliseconds of work, and enough chunks for all threads."""
+        tiles = 1
+        while 2 * tiles * cpu.TILE * self.nanoseconds <= CHUNK_NANOSECONDS and n_tiles >= 16 * tiles * threads.thread_count():
+            tiles *= 2
+        return tiles
+
+    def _run(self, memory: np.ndarray, first_chunk: int, tiles: int, n_paths: int) -> None:
+        stream = self.stream
+        held = (self.x0, self.dx0, self.coefficients, self.slopes, self.theta, self.shift, memory)
+        threads.run(
+            self.kernel, len(memory), self.nanoseconds * n_paths,
+            first_chunk, tiles, memory.shape[1], self.m, stream.n_paths, stream.first_path,
+            stream.seed % 2**32, stream.seed >> 32, *(array.ctypes.data for array in held), owners=held,
+        )  # fmt: skip
+
+
+def _fold(nodes: np.ndarray) -> np.ndarray:
+    """Add neighbours until one is left, whatever is missing counting as zero."""
+    while len(nodes) > 1:
+        pairs = nodes[0 : len(nodes) - 1 : 2] + nodes[1::2]
+        nodes = np.concatenate([pairs, nodes[-1:]]) if len(nodes) % 2 else pairs
+    return nodes[0].copy()
+
+
+def _along(element: Callable[..., Any], grid: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
+    """element(t, dt, values) at each step: (m, count)."""
+    answer = np.empty((len(grid), count))
+    kernel = compiled(make_coefficients, element, len(values), count)
+    kernel(grid.ctypes.data, len(grid), values.ctypes.data, answer.ctypes.data)
+    return answer
+
+
+def _tangent_coefficients(
+    dynamics: Dynamics, grid: np.ndarray, values: np.ndarray, directions: list[int]
+) -> np.ndarray:
+    """Slopes of the coefficients in these parameters (m, directions, n_coefficients); those in x0, the last, are 0."""
+    answer = np.zeros((len(grid), len(directions), dynamics.n_coefficients))
+    if any(p < len(values) for p in directions):
+        from fastlam.derivatives import coefficient_slopes  # now: SymPy is needed for derivatives alone
+
+        element = coefficient_slopes(dynamics.coefficients, len(values))
+        slopes = _along(element, grid, values, len(values) * dynamics.n_coefficients)
+        slopes = slopes.reshape(len(grid), len(values), dynamics.n_coefficients)
+        for k, p in enumerate(directions):
+            if p < len(values):
+                answer[:, k] = slopes[:, p]
+    return answer

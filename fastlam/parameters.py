@@ -1,0 +1,94 @@
+"""Parameters of diffusions and functionals: numbers or tensors of one element, checked, and gathered in one vector."""
+
+from __future__ import annotations
+
+import keyword
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.autograd import forward_ad
+
+from fastlam.elements import Dynamics
+
+
+def checked(name: str, value: Any, least: float | None = None) -> Any:
+    """`value` as a float, or as the tensor that it is; raise TypeError or ValueError for anything else.
+
+    A tensor's value is read only where it is used, so that it may change there and be traced here.
+    """
+    if isinstance(value, torch.Tensor):
+        if value.is_complex() or value.dtype == torch.bool or value.numel() != 1 or value.layout != torch.strided:
+            raise TypeError(f"{name} must be one real number, but is a tensor of {tuple(value.shape)} {value.dtype}")
+        return value
+    try:
+        if isinstance(value, (str, bytes, bool, np.bool_, complex, np.complexfloating)) or np.ndim(value) > 0 and np.size(value) != 1:
+            raise TypeError
+        number = float(np.asarray(value).item()) if isinstance(value, np.ndarray) else float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} must be one real number, but is {value!r}") from None
+    except OverflowError:
+        raise ValueError(f"{name} must be finite, but is too large for float64") from None
+    check_value(name, number, least)
+    return number
+
+
+def named_parameters(kind: str, parameters: Any, reserved: tuple[str, ...]) -> dict[str, Any]:
+    """The parameters, checked: names that can stand in an expression, finite real numbers or tensors of one."""
+    if not isinstance(parameters, Mapping):
+        raise TypeError(f"{kind}: parameters must be a mapping of names to numbers, but is {parameters!r}")
+    for name in parameters:
+        if not isinstance(name, str) or not (name.isascii() and name.isidentifier()) or keyword.iskeyword(name):
+            raise ValueError(f"{kind}: parameters has the name {name!r}, which must be an identifier")
+        if name in reserved:
+            raise ValueError(f"{kind}: parameters has the name {name!r}, which stands for something else")
+    return {name: checked(f"{kind}: {name}", value) for name, value in parameters.items()}
+
+
+def check_value(name: str, number: float, least: float | None) -> None:
+    """Raise ValueError unless `number` is finite and at least `least`."""
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, but is {number}")
+    if least is not None and number < least:
+        raise ValueError(f"{name} must be at least {least:g}, but is {number}")
+
+
+def vector(values: Sequence[Any]) -> torch.Tensor:
+    """The parameters' values (K,) in float64, differentiable in those that are tensors."""
+    return torch.stack([
+        value.reshape(()).double() if isinstance(value, torch.Tensor) else torch.tensor(value, dtype=torch.float64)
+        for value in values
+    ])  # fmt: skip
+
+
+def wanted(values: Sequence[Any]) -> tuple[int, ...]:
+    """Positions of the parameters that a derivative is asked in."""
+    return tuple([i for i, value in enumerate(values) if isinstance(value, torch.Tensor) and tracked(value)])
+
+
+def floats(name: str, parameters: Mapping[str, Any], dynamics: Dynamics) -> list[float]:
+    """The parameters' values, where no derivative in them is asked for."""
+    numbers = []
+    for (key, value), least in zip(parameters.items(), dynamics.least, strict=True):
+        if isinstance(value, torch.Tensor) and tracked(value):
+            raise TypeError(
+                f"{name}: {key} requires grad, but paths carry no gradient in it: pass {key}.item(), or take simulate_mean"
+            )
+        numbers.append(float(value))
+        check_value(f"{name}: {key}", numbers[-1], least)
+    return numbers
+
+
+def tracked(tensor: torch.Tensor) -> bool:
+    """Does anything differentiate in this tensor: a graph, a torch.func transform, forward-mode AD?"""
+    if torch.compiler.is_compiling():
+        return tensor.requires_grad
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        if torch._C._functorch.is_gradtrackingtensor(tensor):
+            return True
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    if forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None:
+        return True
+    return tensor.requires_grad and torch.is_grad_enabled()

@@ -1,0 +1,197 @@
+"""SymPy expressions as compiled elements: printed as Python that keeps the kernels' rules, then given to numba.
+
+A product and a sum are joined by an explicit fma, and what a sum outside may follow is rounded on its own, so that no
+compiler has a choice to make. Constants take the type of an argument: one text serves float32 and float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sympy
+from numba import njit
+
+from fastlam.elements import Element
+from fastlam.kernels import exponential, floats, logarithm, selection
+
+MAX_POWER = 64  # up to which a power is a product
+
+
+class Fma(sympy.Function):  # type: ignore[misc]
+    """A * b + c, rounded once."""
+
+    nargs = 3
+
+    def fdiff(self, argindex: int = 1) -> Any:
+        """Partial derivative."""
+        a, b, _ = self.args
+        return (b, a, sympy.S.One)[argindex - 1]
+
+
+class Exprel(sympy.Function):  # type: ignore[misc]
+    """(exp(x) - 1) / x."""
+
+    nargs = 1
+
+    def fdiff(self, argindex: int = 1) -> Any:
+        """Derivative."""
+        return ExprelSlope(self.args[0])
+
+
+class Where(sympy.Function):  # type: ignore[misc]
+    """V where u is above 0, else 0, whatever v is there: Where(u, v)."""
+
+    nargs = 2
+
+    def fdiff(self, argindex: int = 1) -> Any:
+        """Partial derivative, where there is one."""
+        return Where(self.args[0], sympy.S.One) if argindex == 2 else sympy.S.Zero
+
+
+class ExprelSlope(sympy.Function):  # type: ignore[misc]
+    """The derivative of Exprel."""
+
+    nargs = 1
+
+
+_CALLS: dict[Any, str] = {
+    Fma: "fma", Exprel: "exprel", ExprelSlope: "exprel_slope", Where: "where_positive", sympy.exp: "exp", sympy.log: "log", sympy.Abs: "abs",
+    sympy.sin: "sin", sympy.cos: "cos", sympy.tan: "tan", sympy.sinh: "sinh", sympy.cosh: "cosh", sympy.tanh: "tanh",
+}  # fmt: skip
+_SCOPE: dict[str, Any] = {
+    **{name: getattr(floats, name) for name in ("fma", "product")},
+    **{name: getattr(exponential, name) for name in ("exp", "exprel", "exprel_slope")},
+    "log": logarithm.log,
+    **{name: getattr(selection, name) for name in ("maximum", "minimum", "where_positive")},
+    **{name: getattr(math, name) for name in ("sqrt", "sin", "cos", "tan", "sinh", "cosh", "tanh")},
+}
+
+
+def compose(
+    name: str, arguments: str, tuples: Mapping[str, Sequence[sympy.Symbol]], answers: Sequence[Any], single: bool = False
+) -> Element:
+    """Compile a function that returns the expressions `answers`, as a tuple, or alone if `single`.
+
+    `arguments` are its arguments, the first of them a number of the type that all shall have; `tuples` says of which
+    symbols those consist that are tuples.
+    """
+    text = _Text(arguments.partition(",")[0])
+    parts, results = sympy.cse([_masked(sympy.sympify(a)) for a in answers], symbols=sympy.numbered_symbols("s_"), order="none")
+    used = set().union(*(e.free_symbols for e in (*results, *(part for _, part in parts))))
+    lines = [f"def {name}({arguments}):"]
+    lines += [
+        f"{symbol} = {text.real(f'{of}[{k}]')}"
+        for of, symbols in tuples.items()
+        for k, symbol in enumerate(symbols)
+        if symbol in used
+    ]
+    lines += [f"{symbol} = {text.rounded(part)}" for symbol, part in parts]
+    values = [text.rounded(result) for result in results]
+    lines.append(f"return {values[0]}" if single else "return (" + "".join(f"{value}, " for value in values) + ")")
+    scope = dict(_SCOPE)
+    exec(compile("\n    ".join(lines), f"<fastlam {name}>", "exec"), scope)
+    return njit(inline="always")(scope[name])  # type: ignore[no-any-return]
+
+
+def _masked(e: Any) -> Any:
+    """The steps in an expression as conditions: 0 where they are, even if the rest of the product is not finite."""
+    if not e.args:
+        return e
+    if isinstance(e, sympy.DiracDelta):
+        return sympy.S.Zero  # almost nowhere anything else
+    if isinstance(e, sympy.sign):
+        return Where(_masked(e.args[0]), sympy.S.One) - Where(_masked(-e.args[0]), sympy.S.One)
+    if isinstance(e, sympy.Heaviside):
+        return Where(_masked(e.args[0]), sympy.S.One)
+    if e.is_Mul:
+        steps = [factor for factor in e.args if isinstance(factor, sympy.Heaviside)]
+        rest = e.func(*[_masked(factor) for factor in e.args if factor not in steps])
+        for factor in steps:
+            rest = Where(_masked(factor.args[0]), rest)
+        return rest
+    return e.func(*[_masked(argument) for argument in e.args])
+
+
+class _Text:
+    """The text of expressions, in Python, of the type of the variable `anchor`."""
+
+    def __init__(self, anchor: str) -> None:
+        self.anchor = anchor
+
+    def real(self, text: str) -> str:
+        """A value converted to the type."""
+        return f"type({self.anchor})({text})"
+
+    def rounded(self, e: Any) -> str:
+        """The text of an expression; a product is rounded on its own, so that no compiler joins it to a sum."""
+        if isinstance(e, (sympy.Mul, sympy.Pow)) and not e.is_number:
+            a, b = self._factors(e)
+            return f"product({a}, {b})" if b else a
+        return self.operand(e)
+
+    def operand(self, e: Any) -> str:
+        """The text of an expression as an argument or factor."""
+        if e.is_Symbol:
+            return str(e)
+        if e.is_number:
+            return self.real(repr(float(e)))
+        if isinstance(e, sympy.Add):
+            return self._sum(e)
+        if isinstance(e, (sympy.Mul, sympy.Pow)):
+            a, b = self._factors(e)
+            return f"({a} * {b})" if b else a
+        return self._call(e)
+
+    def _sum(self, e: Any) -> str:
+        """A chain of fma over the products, begun with what is none."""
+        terms = sorted(e.args, key=sympy.default_sort_key)
+        products = [term for term in terms if self._is_product(term)]
+        plain = [term for term in terms if term not in products] or [products.pop(0)]
+        total = " + ".join(map(self.rounded, plain))
+        for term in products:
+            a, b = self._factors(term)
+            total = f"fma({a}, {b}, {total})"
+        return total if products else f"({total})"
+
+    def _is_product(self, e: Any) -> bool:
+        return isinstance(e, (sympy.Mul, sympy.Pow)) and not e.is_number and self._factors(e)[1] != ""
+
+    def _factors(self, e: Any) -> tuple[str, str]:
+        """Two operands whose product is e; the second is "" where e is a quotient, a root or another function."""
+        over, under = [], []
+        for factor in e.args if e.is_Mul else (e,):
+            base, exponent = factor.as_base_exp() if not factor.is_number else (factor, sympy.S.One)
+            negative = exponent.is_number and exponent < 0
+            (under if negative else over).extend(self._powers(base, -exponent if negative else exponent))
+        if under:
+            return f"({self._product(over) or self.real('1.0')} / {self._product(under)})", ""
+        return (self._product(over[:-1]), over[-1]) if len(over) > 1 else (over[0], "")
+
+    def _product(self, factors: list[str]) -> str:
+        return f"({' * '.join(factors)})" if len(factors) > 1 else "".join(factors)
+
+    def _powers(self, base: Any, exponent: Any) -> list[str]:
+        """Factors whose product is base**exponent, for an exponent that is no negative number."""
+        if base is sympy.E:
+            return [f"exp({self.operand(exponent)})"]
+        x = self.operand(base)
+        if exponent.is_number and (2 * exponent).is_integer and exponent <= MAX_POWER:
+            whole = int(exponent)
+            return [*([self._power(x, whole // 2)] * 2 if whole > 1 else []), *([x] if whole % 2 else []),
+                    *([f"sqrt({x})"] if exponent != whole else [])]  # fmt: skip
+        return [f"exp({self.operand(exponent * sympy.log(base))})"]
+
+    def _power(self, x: str, n: int) -> str:
+        half = self._power(x, n // 2) if n > 1 else ""
+        return x if n == 1 else self._product([half, half, *([x] if n % 2 else [])])
+
+    def _call(self, e: Any) -> str:
+        if isinstance(e, (sympy.Max, sympy.Min)):
+            name = "maximum" if isinstance(e, sympy.Max) else "minimum"
+            text, *others = map(self.operand, sorted(e.args, key=sympy.default_sort_key))
+            for other in others:
+                text = f"{name}({text}, {other})"
+            return text
+        return f"{_CALLS[type(e)]}({', '.join(map(self.rounded, e.args))})"
