@@ -24,24 +24,40 @@ def fma(typingctx, a, b, c):
     return a(a, b, c), lambda context, builder, signature, arguments: builder.fma(*arguments)
 
 
-def _bit_cast(source, target):
+@intrinsic
+def of_type(typingctx, x, constants):
+    """The one of two constants, for float32 and for float64, that is for x's type."""
+    if x not in (types.float32, types.float64):
+        raise TypingError(f"an element takes float32 or float64, not {x}")
+    place = (types.float32, types.float64).index(x)
+
+    def codegen(context, builder, signature, arguments):
+        return builder.extract_value(arguments[1], place)
+
+    return constants[place](x, constants), codegen
+
+
+def _bit_cast(targets):
     @intrinsic
     def cast(typingctx, value):
-        if value != source:
-            raise TypingError(f"this bit cast takes {source}, not {value}")
+        target = targets.get(value)
+        if target is None:
+            raise TypingError(f"this bit cast takes {' or '.join(map(str, targets))}, not {value}")
 
         def codegen(context, builder, signature, arguments):
             return builder.bitcast(arguments[0], context.get_value_type(target))
 
-        return target(source), codegen
+        return target(value), codegen
 
     return cast
 
 
-bits_of_float32 = _bit_cast(types.float32, types.int32)
-float32_of_bits = _bit_cast(types.int32, types.float32)
-bits_of_float64 = _bit_cast(types.float64, types.int64)
-float64_of_bits = _bit_cast(types.int64, types.float64)
+bits_of_float32 = _bit_cast({types.float32: types.int32})
+float32_of_bits = _bit_cast({types.int32: types.float32})
+bits_of_float64 = _bit_cast({types.float64: types.int64})
+float64_of_bits = _bit_cast({types.int64: types.float64})
+bits_of_float = _bit_cast({types.float32: types.int32, types.float64: types.int64})
+float_of_bits = _bit_cast({types.int32: types.float32, types.int64: types.float64})
 
 
 @intrinsic
