@@ -1,0 +1,46 @@
+"""Comparisons as elements, for any float type: NaN flows through, and nothing branches."""
+
+from numba import njit
+
+
+@njit(inline="always")
+def positive(x):
+    """Return x where it is above 0, else 0; NaN stays.
+
+    >>> positive(-2.0), positive(3.0)
+    (0.0, 3.0)
+    """
+    return type(x)(0) if x <= type(x)(0) else x
+
+
+@njit(inline="always")
+def step(x):
+    """Return 1 where x is above 0, else 0, in its type; NaN stays.
+
+    >>> step(-2.0), step(0.0), step(3.0)
+    (0.0, 0.0, 1.0)
+    """
+    y = type(x)(1) if x > type(x)(0) else type(x)(0)
+    return y if x == x else x
+
+
+@njit(inline="always")
+def maximum(a, b):
+    """The larger of two of one type, b where they are equal; NaN where either is.
+
+    >>> maximum(1.0, 2.0)
+    2.0
+    """
+    larger = a if a > b else b
+    return larger if a == a else a
+
+
+@njit(inline="always")
+def minimum(a, b):
+    """The smaller of two of one type, b where they are equal; NaN where either is.
+
+    >>> minimum(1.0, 2.0)
+    1.0
+    """
+    smaller = a if a < b else b
+    return smaller if a == a else a
