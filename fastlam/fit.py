@@ -6,23 +6,36 @@ B the loss is mean_B (lam s - k)**2, its curvature 2 mean_B s**2: descent with a
 
 from __future__ import annotations
 
-import inspect
 import math
+import sys
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 
 from fastlam import arrays
-from fastlam.descent import CompiledDescent, TorchDescent, descent
+from fastlam.descent import (
+    CompiledDescent,
+    TorchDescent,
+    Units,
+    auto_lr,
+    descent,
+    exponent,
+    largest_curvature,
+    largest_lr,
+    make_probe,
+    optimizer_class,
+    times_power,
+    units,
+)
 from fastlam.fit_result import FitResult
 from fastlam.rows import array_means, array_of, check_rows
 
-NOT_FOR_LAM = ("optimizer", "muon", "sparseadam")  # the base class; for matrices; for sparse gradients
-ADAPTIVE_STEP = 0.02  # of lam's own size, for optimizers whose step does not depend on the gradient's
+UNSETTLED = 1e-3  # of the closed form: how far from it training may end without a warning
+DIVERGED = 10  # times as far from it as at the start, or as lam is large: a hundredfold in the loss
 
 Progress = Callable[[int, int], None]
 
@@ -47,14 +60,17 @@ def fit(
     x : array or tensor, shape (m, n)
         Paths, time-major; float32 or float64; read once (a memory map larger than memory is fine).
     k : array or tensor, shape (m,)
-        Targets.
+        Targets; float32, float64 or integers.
     lam0 : float
         Where training starts.
     optimizer : str, class or callable
         A `torch.optim` class, its name in any case, or what is called as `optimizer([lam], lr=lr)`.
     lr : float or "auto"
-        Learning rate. "auto": half the largest stable one for gradient descent; for optimizers that normalise their
-        step, a fiftieth of lam's size (the root mean square of k over that of s), more where there are few steps.
+        Learning rate. "auto": half the largest stable one for gradient descent (SGD, ASGD). For optimizers that
+        normalise their step a share of the way from `lam0` to the closed form: 1 / 50 in 200 to 500 steps, 4 / steps
+        (at most 1 / 10) in fewer, 10 / steps in more; in fewer than 100 steps of Adam, the smallest with which it would
+        be there at the last one were every batch the whole; all of the way for Adagrad. 1 for LBFGS, Adadelta and
+        Adafactor.
     epochs, batch_size : int
         Passes over the training times, and times in a batch.
     holdout : float
@@ -68,15 +84,24 @@ def fit(
     -------
     FitResult
 
+    Notes
+    -----
+    The steps are those of the plain torch loop on float64 means. Where the largest mean or residual is below 2**-10 or
+    above 2**100, and always for LBFGS, which stops at absolute tolerances, s and k are first divided by powers of two
+    that bring them to about 1, and `lr` is taken with them: any means do whose lam float64 can hold.
+
     Raises
     ------
     TypeError, ValueError
-        Bad arguments; values in x or k that are not finite, with the first position; x that is zero everywhere.
+        Bad arguments; values in x or k that are not finite, with the first position; x that is zero everywhere; a
+        closed form that float64 cannot hold.
 
     Warns
     -----
     UserWarning
-        Before the first step, if `lr` is above what plain gradient descent can take; and if training diverged.
+        Before the first step, if `lr` is above what plain gradient descent can take. After the last, if training
+        diverged: lam is not finite, or ten times as far from the closed form as ever before the first step and moving
+        away. If with `lr="auto"` it ended more than 3 standard errors and 0.001 of its size from the closed form.
 
     Examples
     --------
@@ -92,49 +117,62 @@ def fit(
     start = time.perf_counter()
     means, targets = _problem(x, k)
     read = time.perf_counter()
-    generator = torch.Generator().manual_seed(arrays.check_integer(seed, "fit: seed", 0, 2**64))
+    seed = arrays.check_integer(seed, "fit: seed", 0, 2**64)
+    generator = torch.Generator().manual_seed(seed)
     train, held = _split(means.numel(), holdout, generator)
     batch_size = min(arrays.check_integer(batch_size, "fit: batch_size", 1, 2**62), train.numel())
     epochs = arrays.check_integer(epochs, "fit: epochs", 1, 2**62)
     s, target = means[train].numpy(), targets[train].numpy()
     if not s.any():
-        raise ValueError("fit: x is zero at every training time: no lam can be told from another")
-    stable = 2 / _largest_curvature(s, batch_size)
-    make = _optimizer_class(optimizer)
-    start_from = _number("lam0", lam0)
-    probe = make([torch.nn.Parameter(torch.tensor(start_from, dtype=torch.float64, device="cpu"))], lr=1.0)
-    n_steps = epochs * -(-len(s) // batch_size)
-    rate = _auto_lr(probe, s, target, stable, n_steps) if lr == "auto" else _number("lr", lr, above=0.0)
-    _warn_if_unstable(probe, rate, stable)
-    steps = descent(make, start_from, rate, s, target)
-    out_of_sample = means[held].numpy(), targets[held].numpy()
-    history = _train(steps, (s, target), out_of_sample, epochs, batch_size, generator, progress)
+        raise ValueError("fit: x is zero at every training time, or its squares are: no lam can be told from another")
+    closed_form, stderr, size = _least_squares(s, target)
+    lam0 = _number("lam0", lam0)
+    if progress is not None and not callable(progress):
+        raise TypeError(f"fit: progress must be callable, but is {progress!r}")
+    make = optimizer_class(optimizer)
+    probe = make_probe(make, lam0)
+    unit = units(probe, s, target, lam0)
+    s, target = unit.divide(s, target)
+    stable = 2 / largest_curvature(s, batch_size)
+    if lr == "auto":
+        way = max(abs(closed_form - lam0), 1e-6 * size) or 1.0  # above 0, wherever training starts
+        rate = auto_lr(probe, times_power(way, -unit.lam), stable, epochs * -(-len(s) // batch_size))
+    else:
+        rate = times_power(_number("lr", lr, above=0.0), -unit.lr(probe))
+    _warn_if_unstable(rate, largest_lr(probe, stable), unit.lr(probe))
+    steps = descent(make, times_power(lam0, -unit.lam), rate, s, target)
+    out_of_sample = unit.divide(means[held].numpy(), targets[held].numpy())
+    history = _train(steps, (s, target), out_of_sample, unit, epochs, batch_size, generator, progress)
     done = time.perf_counter()
 
-    closed_form = float((s @ target) / (s @ s))
-    return FitResult(
-        lam=steps.lam,
-        stderr=_stderr(s, target, closed_form),
+    result = FitResult(
+        lam=history["lam"][-1],
+        stderr=stderr,
         closed_form=closed_form,
-        difference=steps.lam - closed_form,
+        difference=history["lam"][-1] - closed_form,
         history=history,
-        max_stable_lr=stable,
-        lr=rate,
+        max_stable_lr=times_power(stable, -2 * unit.s),
+        lr=times_power(rate, unit.lr(probe)),
         optimizer=type(probe).__name__,
         epochs=epochs,
         batch_size=batch_size,
+        seed=seed,
+        lam0=lam0,
         holdout=sorted(held.tolist()),
         holdout_loss=history["holdout_loss"][-1],
         means=means.numpy(),
         targets=targets.numpy(),
         seconds={"means": read - start, "train": done - read},
     )
+    _warn_if_diverged_or_unsettled(result, size, automatic=lr == "auto")
+    return result
 
 
 def _train(
     steps: TorchDescent | CompiledDescent,
     train: tuple[np.ndarray, np.ndarray],
     held: tuple[np.ndarray, np.ndarray],
+    unit: Units,
     epochs: int,
     batch_size: int,
     generator: torch.Generator,
@@ -145,15 +183,15 @@ def _train(
         loss = steps.epoch(torch.randperm(len(train[0]), generator=generator, device="cpu"), batch_size)
         with np.errstate(over="ignore", invalid="ignore"):  # of a training that explodes
             residual, held_residual = steps.lam * train[0] - train[1], steps.lam * held[0] - held[1]
+            held_loss = float(np.mean(held_residual**2)) if len(held[0]) else None
             history["epoch"].append(epoch)
-            history["train_loss"].append(loss)
-            history["holdout_loss"].append(float(np.mean(held_residual**2)) if len(held[0]) else None)
-            history["lam"].append(steps.lam)
-            history["grad_norm"].append(float(abs(np.mean(2 * residual * train[0]))))
+            history["train_loss"].append(times_power(loss, 2 * unit.k))
+            history["holdout_loss"].append(None if held_loss is None else times_power(held_loss, 2 * unit.k))
+            history["lam"].append(times_power(steps.lam, unit.lam))
+            history["grad_norm"].append(times_power(float(abs(np.mean(2 * residual * train[0]))), unit.s + unit.k))
         if progress is not None:
             progress(epoch, epochs)
-        if not math.isfinite(steps.lam):
-            warnings.warn(f"fit: training diverged in epoch {epoch}", stacklevel=3)
+        if not math.isfinite(history["lam"][-1]):
             break
     return history
 
@@ -168,7 +206,8 @@ def _problem(x: Any, k: Any) -> tuple[torch.Tensor, torch.Tensor]:
     if paths.ndim != 2:
         raise ValueError(f"fit: x must have shape (m, n), but has {tuple(paths.shape)}")
     targets = array_of(k) if arrays.is_torch(k, "fit: k") else k
-    arrays.check_float(targets, "fit: k")
+    if targets.dtype.kind not in "iu" and arrays.dtype_name(targets) not in arrays.FLOATS:
+        raise TypeError(f"fit: k has dtype {targets.dtype}, but must be float32, float64 or of integers")
     targets = np.array(targets, np.float64)
     if targets.shape != paths.shape[:1]:
         raise ValueError(
@@ -178,7 +217,7 @@ def _problem(x: Any, k: Any) -> tuple[torch.Tensor, torch.Tensor]:
         raise ValueError(f"fit: k must be finite, but k[{j}] = {targets[j]}")
     means = array_means(paths)
     for j in np.flatnonzero(~np.isfinite(means))[:1]:
-        raise ValueError(f"fit: x must be finite, but row {j} has mean square {means[j]}")
+        raise ValueError(f"fit: x must be finite, but row {j} has mean square {means[j]}; x**2 must be finite too")
     return torch.from_numpy(means), torch.from_numpy(targets)
 
 
@@ -192,44 +231,25 @@ def _split(count: int, holdout: float, generator: torch.Generator) -> tuple[torc
     return order[held:].sort().values, order[:held].sort().values
 
 
-def _largest_curvature(s: np.ndarray, batch_size: int) -> float:
-    """2 mean s**2 over the worst batch there can be: the largest s, in the smallest batch of an epoch."""
-    smallest = len(s) % batch_size or batch_size
-    return 2 * float(np.mean(np.sort(s)[-smallest:] ** 2))
+def _least_squares(s: np.ndarray, k: np.ndarray) -> tuple[float, float, float]:
+    """lam, its standard error for independent residuals of any variances (White, 1980), and |k| / |s|, its size."""
+    unit = Units(exponent(s), exponent(k))
+    (s, k), n = unit.divide(s, k), len(s)
+    square = float(s @ s)
+    lam = float(s @ k) / square
+    error = math.sqrt(n / (n - 1) * float(np.sum((s * (k - lam * s)) ** 2))) / square if n > 1 else math.nan
+    closed_form, stderr, size = (times_power(v, unit.lam) for v in (lam, error, float(np.linalg.norm(k)) / square**0.5))
+    if not math.isfinite(closed_form) or (lam != 0 and abs(closed_form) < sys.float_info.min):
+        raise ValueError(
+            f"fit: k / mean(x**2) is about 2**{unit.lam}, which float64 cannot hold: scale x or k, whose largest are "
+            f"about 2**{unit.s} (of its mean squares) and 2**{unit.k}"
+        )
+    return closed_form, stderr, size
 
 
-def _optimizer_class(optimizer: Any) -> Callable[..., torch.optim.Optimizer]:
-    if isinstance(optimizer, str):
-        classes = {name.lower(): value for name, value in vars(torch.optim).items() if inspect.isclass(value)}
-        names = sorted(n for n, c in classes.items() if issubclass(c, torch.optim.Optimizer) and n not in NOT_FOR_LAM)
-        if optimizer.lower() not in names:
-            raise ValueError(f"fit: optimizer must be one of {', '.join(names)}, but is {optimizer!r}")
-        return cast(Callable[..., torch.optim.Optimizer], classes[optimizer.lower()])
-    if not callable(optimizer):
-        raise TypeError(f"fit: optimizer must be a torch.optim class or its name, but is {optimizer!r}")
-    return optimizer
-
-
-def _auto_lr(optimizer: torch.optim.Optimizer, s: np.ndarray, k: np.ndarray, stable: float, n_steps: int) -> float:
-    """A learning rate in the optimizer's own units."""
-    if isinstance(optimizer, (torch.optim.SGD, torch.optim.ASGD)):
-        return stable / 2
-    if isinstance(optimizer, (torch.optim.LBFGS, torch.optim.Adadelta, torch.optim.Adafactor)):
-        return 1.0  # LBFGS finds its own length; the others' are in units of lam's past changes and of lam
-    size = float(np.linalg.norm(k) / np.linalg.norm(s)) or 1.0
-    if isinstance(optimizer, torch.optim.Adagrad):  # whose steps shrink from the first on
-        return size
-    step = size * max(ADAPTIVE_STEP, min(0.1, 4 / n_steps))  # there in a quarter of the steps, then settling
-    return min(step, stable / 2) if isinstance(optimizer, torch.optim.RAdam) else step  # it begins as plain descent
-
-
-def _warn_if_unstable(optimizer: torch.optim.Optimizer, lr: float, stable: float) -> None:
-    if not isinstance(optimizer, (torch.optim.SGD, torch.optim.ASGD)):
-        return
-    group = optimizer.param_groups[0]
-    momentum = group.get("momentum", 0.0)  # Polyak, 1964; with Nesterov's look-ahead, 1983, less
-    limit = stable * (1 + momentum) / (1 + 2 * momentum if group.get("nesterov") else 1)
+def _warn_if_unstable(lr: float, limit: float, unit: int) -> None:
     if lr > limit:
+        lr, limit = times_power(lr, unit), times_power(limit, unit)
         warnings.warn(
             f"fit: lr = {lr:.4g} is above {limit:.4g}, the largest that gradient descent can take on every batch: "
             f'the training may explode. lr = {limit / 2:.4g} would do, as would lr="auto"',
@@ -237,12 +257,23 @@ def _warn_if_unstable(optimizer: torch.optim.Optimizer, lr: float, stable: float
         )
 
 
-def _stderr(s: np.ndarray, k: np.ndarray, closed_form: float) -> float:
-    """Standard error of least squares, residuals independent but of any variances (White, 1980)."""
-    n = len(s)
-    if n < 2:
-        return math.nan
-    return math.sqrt(n / (n - 1) * float(np.sum((s * (k - closed_form * s)) ** 2))) / float(s @ s)
+def _warn_if_diverged_or_unsettled(result: FitResult, size: float, automatic: bool) -> None:
+    lam, best, epoch = result.lam, result.closed_form, result.history["epoch"][-1]
+    away = [abs(value - best) for value in (result.lam0, *result.history["lam"])]
+    tolerance = max(UNSETTLED * abs(best), 3 * result.stderr) or UNSETTLED * abs(result.lam0)  # NaN: the first
+    if not math.isfinite(lam) or (away[-1] > DIVERGED * max(away[0], size) and away[-1] == max(away)):
+        warnings.warn(
+            f"fit: training diverged by epoch {epoch}: lam = {lam:.4g}, where the closed form is {best:.4g}; "
+            f'take a smaller lr than {result.lr:.4g}, or lr="auto"',
+            stacklevel=3,
+        )
+    elif automatic and away[-1] > tolerance:
+        remedy = "" if result.optimizer == "SGD" else 'or optimizer="sgd", '
+        warnings.warn(
+            f"fit: not settled by epoch {epoch}: lam = {lam:.6g} is {result.difference:+.2g} from the closed form; "
+            f"take more epochs, {remedy}or larger batches if lam jumps from epoch to epoch",
+            stacklevel=3,
+        )
 
 
 def _number(name: str, value: Any, above: float = -math.inf) -> float:

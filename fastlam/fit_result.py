@@ -32,8 +32,8 @@ class FitResult:
         `grad_norm` (on all training times) at its end.
     max_stable_lr : float
         2 over the largest curvature that a batch can have: above it plain gradient descent may diverge.
-    lr, optimizer, epochs, batch_size
-        What training ran with.
+    lr, optimizer, epochs, batch_size, seed, lam0
+        What training ran with: by these, with `len(holdout) / len(targets)` as its `holdout`, `fit` repeats it.
     holdout : list of int
         Positions of the times never trained on.
     holdout_loss : float or None
@@ -42,6 +42,20 @@ class FitResult:
         s = mean over paths of x**2, and k.
     seconds : dict
         Spent on `means` (reading x) and on `train`.
+
+    Examples
+    --------
+    >>> import fastlam, json, numpy as np
+    >>> x = fastlam.simulate(fastlam.Brownian(), np.arange(1, 101) / 100, n_paths=1000, seed=1)
+    >>> k = fastlam.mean_square(x, lam=0.25)
+    >>> result = fastlam.fit(x, k, optimizer="sgd", seed=3)
+    >>> abs(result.difference) < 1e-6
+    True
+    >>> ran = json.loads(result.to_json())
+    >>> same = {name: ran[name] for name in ("lr", "optimizer", "epochs", "batch_size", "seed", "lam0")}
+    >>> again = fastlam.fit(x, k, holdout=len(ran["holdout"]) / len(ran["targets"]), **same)
+    >>> again.lam == result.lam
+    True
     """
 
     lam: float
@@ -54,6 +68,8 @@ class FitResult:
     optimizer: str
     epochs: int
     batch_size: int
+    seed: int
+    lam0: float
     holdout: list[int] = field(repr=False)
     holdout_loss: float | None
     means: np.ndarray = field(repr=False)

@@ -62,7 +62,7 @@ def test_every_name_that_is_offered_works():
     refused = []
     for name in names:
         try:
-            fastlam.fit(X, K, optimizer=name, epochs=1)
+            fastlam.fit(X, K, optimizer=name, lr=0.01, epochs=1)
         except Exception as reason:
             refused.append((name, reason))
     assert refused == []
@@ -72,14 +72,14 @@ def test_every_name_that_is_offered_works():
     ("times", "share", "count"), [(200, 0.2, 40), (200, 0.5, 100), (10, 0.01, 1), (10, 0.99, 9), (200, 0.0, 0)]
 )
 def test_holdout_share(times, share, count):
-    held = fastlam.fit(X[:times], K[:times], holdout=share, epochs=1).holdout
+    held = fastlam.fit(X[:times], K[:times], holdout=share, lr=0.01, epochs=1).holdout
     assert len(set(held)) == count
     assert held == sorted(held)
     assert all(0 <= j < times for j in held)
 
 
 def test_holdout_is_the_seeds():
-    held = [fastlam.fit(X, K, seed=seed, epochs=1).holdout for seed in (1, 1, np.uint64(2), 2**64 - 1)]
+    held = [fastlam.fit(X, K, seed=seed, lr=0.01, epochs=1).holdout for seed in (1, 1, np.uint64(2), 2**64 - 1)]
     assert held[0] == held[1]
     assert len(set(map(tuple, held))) == 3
 
@@ -127,7 +127,7 @@ def test_same_descent_as_the_training_loop(optimizer, lr):
 
 def test_progress():
     calls = []
-    fastlam.fit(X, K, epochs=3, progress=lambda *call: calls.append(call))
+    fastlam.fit(X, K, lr=0.01, epochs=3, progress=lambda *call: calls.append(call))
     assert calls == [(1, 3), (2, 3), (3, 3)]
 
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 import fastlam
 
@@ -28,13 +29,24 @@ BAD = [
     (ValueError, "row 7 has mean square inf", {"x": changed(X, (7, 3), -np.inf)}),
     (ValueError, "x is zero at every training time", {"x": 0 * X}),
     (TypeError, "fit: k must be a NumPy array or a torch tensor", {"k": K.tolist()}),
-    (TypeError, "k has dtype int64", {"k": K.astype(int)}),
+    (TypeError, "k has dtype bool, but must be float32, float64 or of integers", {"k": K > 1}),
+    (TypeError, "k has dtype bool", {"k": torch.as_tensor(K > 1)}),
+    (TypeError, "k has dtype complex128", {"k": K + 0j}),
+    (TypeError, "k has dtype float16", {"k": K.astype(np.float16)}),
     (ValueError, r"k must have shape \(200,\), one target for each row of x, but has \(199,\)", {"k": K[1:]}),
     (ValueError, r"k must have shape \(200,\)", {"k": K[:, None]}),
     (ValueError, r"k\[5\] = nan", {"k": changed(K, 5, np.nan)}),
     (ValueError, r"k\[0\] = inf", {"k": changed(K, 0, np.inf)}),
     (ValueError, "optimizer must be one of .*adam.*sgd.*, but is 'optimizer'", {"optimizer": "optimizer"}),
     (TypeError, "optimizer must be a torch.optim class or its name, but is 3", {"optimizer": 3}),
+    (ValueError, "optimizer must be one of .*adam.*, but is Optimizer", {"optimizer": torch.optim.Optimizer}),
+    (ValueError, "optimizer must be one of .*adam.*, but is SparseAdam", {"optimizer": torch.optim.SparseAdam}),
+    (
+        TypeError,
+        r"optimizer\(\[lam\], lr=lr\) must give a torch.optim.Optimizer, but gave None",
+        {"optimizer": lambda parameters, lr: None},
+    ),
+    (TypeError, "progress must be callable, but is 5", {"progress": 5}),
     (ValueError, "lr must be finite and above 0.0, but is 0", {"lr": 0}),
     (ValueError, "lr must be finite and above 0.0, but is -1.0", {"lr": -1.0}),
     (ValueError, "lr must be finite and above 0.0, but is nan", {"lr": math.nan}),
@@ -61,3 +73,9 @@ BAD = [
 def test_bad_input(error, message, arguments):
     with pytest.raises(error, match=message):
         fastlam.fit(**{"x": X, "k": K, "epochs": 1} | arguments)
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch before 2.9 has none")
+def test_muon_is_for_matrices():
+    with pytest.raises(ValueError, match=r"fit: optimizer must be one of .*adam.*, but is Muon"):
+        fastlam.fit(X, K, optimizer=torch.optim.Muon)
