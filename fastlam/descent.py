@@ -118,8 +118,10 @@ def exponent(values: np.ndarray | float) -> int:
 
 def times_power(value: float, power: int) -> float:
     """Return value * 2**power: exact where float64 can hold it, else infinite or rounded."""
-    with np.errstate(over="ignore"):
-        return float(np.ldexp(value, power))
+    try:
+        return math.ldexp(value, power)
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 def optimizer_class(optimizer: Any) -> Callable[..., torch.optim.Optimizer]:
