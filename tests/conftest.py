@@ -1,0 +1,20 @@
+"""What several files of tests share."""
+
+import pytest
+
+from fastlam import cli
+
+
+@pytest.fixture
+def fastlam_(capsys, tmp_path, monkeypatch):
+    """Run `fastlam ARGUMENTS` in an empty folder; return (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERM", "dumb")
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = cli.run([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return run

@@ -1,0 +1,53 @@
+"""Options: named as the functions' arguments, with their defaults, and all in --help."""
+
+import inspect
+
+import pytest
+import typer
+
+import fastlam
+from fastlam import commands, options
+
+
+def command(name: str):
+    return typer.main.get_command(commands.app).commands[name]
+
+
+def test_fit_has_options_for_the_arguments_of_fit(fastlam_):
+    """By the same names, with the same defaults; x and k are files, progress is the bar."""
+    arguments = inspect.signature(fastlam.fit).parameters
+    parameters = {parameter.name: parameter for parameter in command("fit").params}
+    for name in set(arguments) - {"x", "k", "progress"}:
+        assert parameters[name].opts == [f"--{name.replace('_', '-')}"]
+        assert parameters[name].default == arguments[name].default
+    code, stdout, _ = fastlam_("fit", "--help")
+    assert code == 0
+    for parameter in parameters.values():
+        assert parameter.opts[0] in stdout
+        assert parameter.name == "help" or parameter.help in stdout
+
+
+def test_simulate_has_options_for_the_arguments_of_simulate(fastlam_):
+    arguments = inspect.signature(fastlam.simulate).parameters
+    names = {parameter.name for parameter in command("simulate").params}
+    assert set(arguments) - {"process", "times"} <= names
+    assert set(inspect.signature(fastlam.Brownian).parameters) <= names
+    code, stdout, _ = fastlam_("simulate", "--help")
+    assert code == 0
+    assert all(f"--{name.replace('_', '-')}" in stdout for name in names)
+
+
+def test_help_and_version(fastlam_):
+    code, stdout, stderr = fastlam_()
+    assert (code, stderr) == (0, "")
+    assert all(name in stdout for name in ("fit", "simulate", "info"))
+    assert fastlam_("--help")[0] == 0
+    code, stdout, _ = fastlam_("--version")
+    assert (code, stdout) == (0, "fastlam 0.1.0\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1/250", 0.004), ("0.004", 0.004), ("4e-3", 0.004), ("2", 2.0), ("-1/4", -0.25)]
+)
+def test_numbers(text, value):
+    assert options.number("--dt", text) == value
