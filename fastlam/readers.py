@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import struct
 import zipfile
@@ -176,26 +177,35 @@ def _read_parquet(path: Path, name: str, transposed: bool) -> np.ndarray:
     try:
         with parquet.ParquetFile(path) as file:
             schema = file.schema_arrow
-            for field in schema:
+            index = _index_of_pandas(schema.metadata or {})
+            fields = [field for field in schema if field.name not in index]
+            for field in fields:
                 if not (pyarrow.types.is_floating(field.type) or pyarrow.types.is_integer(field.type)):
                     raise TypeError(f"{path}: column {field.name!r} holds {field.type}, but must hold real numbers")
-            arrays.check_memory(2 * 8 * file.metadata.num_rows * len(schema), str(path), AS_NPY)
-            return _matrix(file.read(), transposed, path)
+            arrays.check_memory(2 * 8 * file.metadata.num_rows * len(fields), str(path), AS_NPY)
+            return _matrix(file.read(columns=[field.name for field in fields]), transposed, path)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a readable .parquet file: {str(error).partition(chr(10))[0]}") from None
 
 
+def _index_of_pandas(metadata: dict[bytes, bytes]) -> set[str]:
+    """Names of the columns that pandas keeps its index in, as far as its note in the file makes sense."""
+    try:
+        note = json.loads(metadata.get(b"pandas", b"{}"))
+    except (ValueError, RecursionError):
+        return set()
+    names = note.get("index_columns") if isinstance(note, dict) else None
+    return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
+
+
 def _matrix(table: Any, transposed: bool, path: Path) -> np.ndarray:
-    """The columns of a table side by side, without the index that pandas keeps among them."""
-    index = (table.schema.pandas_metadata or {}).get("index_columns", [])
-    columns = [i for i, column in enumerate(table.schema.names) if column not in index]
-    single = all(str(table.schema.types[i]) == "float" for i in columns)
-    shape = (table.num_rows, len(columns))
-    matrix = np.empty(shape, np.float32 if single else np.float64, order="F" if transposed else "C")
-    for position, i in enumerate(columns):
+    """The columns of a table side by side."""
+    single = all(str(kind) == "float" for kind in table.schema.types)
+    matrix = np.empty(table.shape, np.float32 if single else np.float64, order="F" if transposed else "C")
+    for i, name in enumerate(table.schema.names):
         if table.column(i).null_count:
-            raise ValueError(f"{path}: column {table.schema.names[i]!r} has missing values")
-        matrix[:, position] = table.column(i).to_numpy()
+            raise ValueError(f"{path}: column {name!r} has missing values")
+        matrix[:, i] = table.column(i).to_numpy()
     return matrix
 
 

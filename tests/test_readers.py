@@ -1,5 +1,7 @@
 """Files that can be read: every format and dialect, and the array that comes out."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -78,6 +80,53 @@ def test_parquet_columns(tmp_path):
     np.testing.assert_array_equal(load_paths(path), [[1, 3], [2, 4]])
     pyarrow.parquet.write_table(table, path)
     np.testing.assert_array_equal(load_paths(path), [[1, 3, 7], [2, 4, 8]])
+
+
+INDEX = {  # as pandas writes it: text, times, and two levels of which one has a name
+    "text": {"__index_level_0__": ["a", "b"]},
+    "timestamp": {"__index_level_0__": np.array(["2026-01-01", "2026-01-02"], "M8[us]")},
+    "levels": {"day": ["a", "b"], "__index_level_1__": [1, 2]},
+}
+
+
+def parquet(path, columns, note):
+    """A .parquet file with pandas' note in it, given as text."""
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.table(columns).replace_schema_metadata({"pandas": note})
+    pyarrow.parquet.write_table(table, path)
+
+
+@pytest.mark.parametrize("index", INDEX.values(), ids=INDEX)
+@pytest.mark.parametrize("layout", data.LAYOUTS)
+def test_the_index_of_pandas_is_left_out(tmp_path, index, layout):
+    parquet(
+        tmp_path / "x.parquet", {"0": [1.0, 2.0], "1": [3.0, 4.0], **index}, json.dumps({"index_columns": [*index]})
+    )
+    expected = np.array([[1.0, 3.0], [2.0, 4.0]])
+    np.testing.assert_array_equal(
+        load_paths(tmp_path / "x.parquet", layout), expected if layout == data.LAYOUTS[0] else expected.T
+    )
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        '{"index_columns": [{"kind": "range", "name": null, "start": 0, "stop": 2, "step": 1}]}',  # as pandas writes it
+        *("{}", "[]", "null", '"a"', "not json", "[" * 100_000, '{"index_columns": null}', '{"index_columns": "a"}'),
+        *('{"index_columns": {"a": 1}}', '{"index_columns": [["a"], 1, null, {"a": "a"}]}', '{"index_columns": ["b"]}'),
+    ],
+)
+def test_a_note_that_names_no_column_is_not_believed(tmp_path, note):
+    parquet(tmp_path / "x.parquet", {"a": [1.0, 2.0]}, note)
+    np.testing.assert_array_equal(load_paths(tmp_path / "x.parquet"), [[1.0], [2.0]])
+
+
+def test_a_note_that_names_every_column_leaves_no_paths(tmp_path):
+    parquet(tmp_path / "x.parquet", {"a": [1.0, 2.0]}, '{"index_columns": ["a"]}')
+    with pytest.raises(ValueError, match=r"x\.parquet holds an array of shape \(2, 0\)"):
+        load_paths(tmp_path / "x.parquet")
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
