@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -98,24 +99,24 @@ def load_targets(path: str | os.PathLike[str]) -> np.ndarray:
     return targets
 
 
-def save_paths(path: str | os.PathLike[str], x: np.ndarray, layout: str = "times-by-paths", **more: np.ndarray) -> None:
+def save_paths(path: str | os.PathLike[str], x: Any, layout: str = "times-by-paths", **more: Any) -> None:
     """Write paths to a file that `load_paths` reads back: all of it or, whatever happens, nothing.
 
     Parameters
     ----------
     path : str or path
         `.npy`, `.npz`, `.csv` or `.parquet`; replaced if it exists.
-    x : array, shape (m, n)
-        float32 or float64, any layout.
+    x : array or tensor, shape (m, n)
+        float32 or float64, any layout; a tensor on the CPU, written without its graph.
     layout : str
         Of the file: "times-by-paths" or "paths-by-times".
-    **more : array
-        Further arrays for a `.npz`.
+    **more : array or tensor
+        Further arrays for a `.npz`, of any dtype that needs no pickle.
 
     Raises
     ------
     OSError, ValueError, TypeError, ImportError
-        Bad arguments, no room, pyarrow missing.
+        Bad arguments, a masked array or one of objects among them; no room; pyarrow missing.
 
     Examples
     --------
@@ -130,11 +131,13 @@ def save_paths(path: str | os.PathLike[str], x: np.ndarray, layout: str = "times
     path = Path(path)
     suffix = check_suffix(path)
     transposed = _is_transposed(layout, "save_paths")
+    x = _numpy_array(x, "x")
     real = arrays.check_float(x, "save_paths: x")
     if x.ndim != 2 or x.size == 0:
         raise ValueError(f"save_paths: x must be a matrix with at least one element, but has shape {x.shape}")
     if more and suffix != ".npz":
         raise ValueError(f"save_paths: only a .npz holds further arrays, but path is {path}")
+    others = {name: _numpy_array(array, name) for name, array in more.items()}
     matrix = x.T if transposed else x
     if suffix == ".npy":
         with new_npy(path, matrix.shape, real) as put:
@@ -144,7 +147,7 @@ def save_paths(path: str | os.PathLike[str], x: np.ndarray, layout: str = "times
         return
     with atomic_write(path) as temporary:
         if suffix == ".npz":
-            np.savez(temporary, x=matrix, **more)  # type: ignore[arg-type]
+            np.savez(temporary, x=matrix, **others)  # type: ignore[arg-type]
         elif suffix == ".csv":
             np.savetxt(temporary, matrix, delimiter=",", fmt="%.9g" if real == "float32" else "%.17g")
         else:
@@ -191,7 +194,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     ['fit.json']
     """
     target = check_target(path)
-    temporary = target.with_name(f".{target.stem[:100]}.{secrets.token_hex(4)}.tmp{target.suffix}")
+    stem = os.fsencode(target.stem)[:100].decode(errors="ignore")  # a name may have 255 bytes, whatever its letters
+    temporary = target.with_name(f".{stem}.{secrets.token_hex(4)}.tmp{target.suffix}")
     try:
         temporary.touch(exist_ok=False)
         yield temporary
@@ -230,6 +234,18 @@ def _is_transposed(layout: str, name: str) -> bool:
     if layout not in LAYOUTS:
         raise ValueError(f"{name}: layout must be {' or '.join(LAYOUTS)}, but is {layout!r}")
     return layout == LAYOUTS[1]
+
+
+def _numpy_array(array: Any, name: str) -> np.ndarray:
+    """`array` as NumPy has it; raise TypeError for what a file would lose or pickle."""
+    dtype = getattr(array, "dtype", None)
+    if getattr(dtype, "hasobject", False):
+        raise TypeError(f"save_paths: {name} has dtype {dtype}, which would be pickled, but must hold numbers")
+    if not arrays.is_torch(array, f"save_paths: {name}"):
+        return array
+    if array.is_meta:
+        raise ValueError(f"save_paths: {name} is on meta, where tensors have no values")
+    return array.detach().resolve_conj().resolve_neg().numpy()
 
 
 def _write_parquet(path: Path, matrix: np.ndarray, column: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fastlam import data
 from fastlam.data import atomic_write, load_paths, new_npy, save_paths
@@ -89,6 +90,72 @@ def test_save_refuses(tmp_path, bad):
     with pytest.raises((ValueError, TypeError), match="save_paths: x"):
         save_paths(tmp_path / "x.npy", bad)
     assert not any(tmp_path.iterdir())
+
+
+MASKED = np.ma.masked_array(np.ones((2, 2)), mask=[[True, False], [False, False]])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (MASKED, "save_paths: x is a masked array, whose mask would be lost"),
+        (np.ones((2, 2), object), "save_paths: x has dtype object, which would be pickled"),
+        ([[1.0, 2.0]], "save_paths: x must be a NumPy array or a torch tensor, but is list"),
+        (torch.ones(2, 2, dtype=torch.float16), "save_paths: x has dtype float16"),
+    ],
+    ids=["masked", "object", "list", "half"],
+)
+def test_save_refuses_what_a_file_would_lose(tmp_path, suffix, bad, message):
+    with pytest.raises(TypeError, match=message):
+        save_paths(tmp_path / f"x{suffix}", bad)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (MASKED, "save_paths: times is a masked array, whose mask would be lost"),
+        (np.array([1.0, None]), "save_paths: times has dtype object, which would be pickled"),
+        (np.zeros(2, [("a", object)]), "save_paths: times has dtype .*, which would be pickled"),
+        ([1.0, 2.0], "save_paths: times must be a NumPy array or a torch tensor, but is list"),
+    ],
+    ids=["masked", "object", "field", "list"],
+)
+def test_save_refuses_further_arrays_alike(tmp_path, bad, message):
+    with pytest.raises(TypeError, match=message):
+        save_paths(tmp_path / "x.npz", matrix(), times=bad)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("layout", data.LAYOUTS)
+def test_tensors_are_saved_as_arrays_are(tmp_path, suffix, layout):
+    x = torch.from_numpy(matrix()).requires_grad_()
+    more = {"times": torch.arange(4)} if suffix == ".npz" else {}
+    save_paths(tmp_path / f"x{suffix}", x, layout, **more)
+    np.testing.assert_array_equal(load_paths(tmp_path / f"x{suffix}", layout), matrix())
+    if more:
+        np.testing.assert_array_equal(np.load(tmp_path / "x.npz")["times"], np.arange(4))
+
+
+def test_tensors_whose_sign_is_pending_and_that_have_no_values(tmp_path):
+    negated = torch.full((2, 2), 1j, dtype=torch.complex128).conj().imag
+    assert negated.is_neg()
+    save_paths(tmp_path / "x.npy", negated)
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), -np.ones((2, 2)))
+    with pytest.raises(ValueError, match="save_paths: x is on meta"):
+        save_paths(tmp_path / "x.npy", torch.ones(2, 2, device="meta"))
+
+
+@pytest.mark.parametrize("letter", ["a", "\u00e9", "\u65e5", "\U0001f600", "\udcff"], ids=[1, 2, 3, 4, "not-utf8"])
+def test_names_as_long_as_they_can_be(tmp_path, letter):
+    size = len(os.fsencode(letter))
+    name = letter * ((255 - len(".npy")) // size) + "b" * ((255 - len(".npy")) % size) + ".npy"
+    assert len(os.fsencode(name)) == 255
+    save_paths(tmp_path / name, matrix())
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    np.testing.assert_array_equal(load_paths(tmp_path / name), matrix())
 
 
 def test_atomic_write_replaces_or_leaves(tmp_path):
