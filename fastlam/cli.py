@@ -66,11 +66,15 @@ def _invoke(arguments: Sequence[str]) -> int:
     try:
         with command.make_context("fastlam", list(arguments)) as context:
             command.invoke(context)
+        code = 0
     except typer.Exit as done:
-        return done.exit_code
+        code = done.exit_code
     finally:
-        sys.stdout.flush()
-    return 0
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    if sys.stdout is None:  # Python's way to say that it was closed before the start: print says nothing
+        raise OSError("stdout is closed: nothing could be printed")
+    return code
 
 
 def _describe(error: BaseException) -> tuple[str, int]:
@@ -81,6 +85,10 @@ def _describe(error: BaseException) -> tuple[str, int]:
         return f"error: {_one_line(error.format_message())} (--help lists the options)", BAD_INPUT
     if isinstance(error, OSError) and error.filename is not None:
         return f"error: {error.filename}: {error.strerror}", FAILED
+    if isinstance(error, UnicodeEncodeError):  # of print: what goes to files is UTF-8
+        letter = ascii(error.object[error.start])
+        remedy = "PYTHONIOENCODING=:backslashreplace would escape it"
+        return f"error: stdout cannot show {letter} in {error.encoding}: {remedy}", FAILED
     if isinstance(error, (ValueError, TypeError)):
         return f"error: {_one_line(error)}", BAD_INPUT
     if isinstance(error, (OSError, ImportError, MemoryError, FloatingPointError)):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 SMALL = ("--n-paths", "200", "--n-times", "50", "--epochs", "3")
 
 
-FASTLAM = (sys.executable, "-c", "from fastlam.cli import main; main()")
+FASTLAM = (sys.executable, "-m", "fastlam")
 
 
 def start(*arguments: object, cwd: Path) -> subprocess.Popen:
@@ -71,6 +72,14 @@ def test_a_reader_that_leaves_early(tmp_path):
         process.stdout.close()
         stderr = process.stderr.read()
     assert (process.returncode, stderr) == (1, "")
+
+
+def test_a_stdout_closed_by_the_shell(tmp_path):
+    line = f"{shlex.join(FASTLAM)} simulate --n-paths 20 --n-times 10 --out x.npy >&-"
+    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "fastlam simulate: error: stdout is closed: nothing could be printed\n"
+    assert (tmp_path / "x.npy").stat().st_size > 4 * 200
 
 
 def test_the_progress_bar(tmp_path):

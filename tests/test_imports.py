@@ -37,6 +37,7 @@ AT_THE_TOP = {
     "fastlam.plot": {"numpy", "matplotlib"},
     # the commands: nobody imports them
     "fastlam.cli": set(),
+    "fastlam.__main__": {"fastlam.cli"},
     "fastlam.options": {"numpy", "typer", "fastlam.arrays"},
     "fastlam.commands": {
         *("numpy", "torch", "typer", "rich"),
