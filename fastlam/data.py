@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastlam import arrays
-from fastlam.readers import check_suffix, pyarrow_and_parquet, read_array
+from fastlam.readers import check_suffix, holds_times, pyarrow_and_parquet, read_array
 
 LAYOUTS = ("times-by-paths", "paths-by-times")
 SLAB = 2**22  # elements copied at a time into a file of the other layout
@@ -97,6 +97,45 @@ def load_targets(path: str | os.PathLike[str]) -> np.ndarray:
     for j in np.flatnonzero(~np.isfinite(targets))[:1]:
         raise ValueError(f"{path}: targets must be finite, but k[{j}] = {targets[j]}")
     return targets
+
+
+def load_times(path: str | os.PathLike[str], m: int) -> np.ndarray | None:
+    """Read the times that a `.npz` holds beside paths, as `fastlam simulate` writes it.
+
+    Parameters
+    ----------
+    path : str or path
+        The file of the paths.
+    m : int
+        How many times the paths have.
+
+    Returns
+    -------
+    array, shape (m,), or None
+        The `times` of a `.npz` with several arrays; None where there is none.
+
+    Raises
+    ------
+    OSError, ValueError, TypeError, MemoryError
+        As for `load_paths`; also ValueError if they are not `m` finite numbers.
+
+    Examples
+    --------
+    >>> import numpy as np, os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = os.path.join(folder, "x.npz")
+    ...     save_paths(file, np.ones((2, 5)), times=np.array([0.5, 1.0]))
+    ...     load_times(file, 2)
+    array([0.5, 1. ])
+    """
+    if not holds_times(Path(path)):
+        return None
+    times = read_array(Path(path), "times")
+    if times.shape != (m,):
+        raise ValueError(f"{path}: times must have shape ({m},), one for each time of the paths, but has {times.shape}")
+    for j in np.flatnonzero(~np.isfinite(times))[:1]:
+        raise ValueError(f"{path}: times must be finite, but times[{j}] = {times[j]}")
+    return times
 
 
 def save_paths(path: str | os.PathLike[str], x: Any, layout: str = "times-by-paths", **more: Any) -> None:

@@ -56,6 +56,18 @@ def read_array(path: Path, name: str, transposed: bool = False) -> np.ndarray:
     return array.astype(np.float64)
 
 
+def holds_times(path: Path) -> bool:
+    """Whether a file is a .npz that holds an array `times` beside its paths."""
+    if check_suffix(path) != ".npz":
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.removesuffix(".npy") for name in archive.namelist()}
+    except UNREADABLE_ZIP as error:
+        raise ValueError(f"{path} is not a readable .npz file: {error}") from None
+    return "times" in names and len(names) > 1
+
+
 def check_suffix(path: Path) -> str:
     """Return the suffix of `path` in lower case; raise ValueError unless it is one that fastlam reads and writes."""
     suffix = path.suffix.lower()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastlam import arrays, data
-from fastlam.data import load_paths, load_targets, save_paths
+from fastlam.data import load_paths, load_targets, load_times, save_paths
 
 SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
 
@@ -49,6 +49,25 @@ def test_npz_by_name(tmp_path):
     np.testing.assert_array_equal(load_targets(tmp_path / "both.npz"), np.arange(4.0))
     np.savez_compressed(tmp_path / "one.npz", whatever=matrix())
     np.testing.assert_array_equal(load_paths(tmp_path / "one.npz"), matrix())
+
+
+def test_times(tmp_path):
+    np.savez(tmp_path / "x.npz", x=matrix(), times=np.arange(4))
+    times = load_times(tmp_path / "x.npz", 4)
+    assert times.dtype == np.float64
+    np.testing.assert_array_equal(times, np.arange(4))
+    with pytest.raises(
+        ValueError, match=r"times must have shape \(5,\), one for each time of the paths, but has \(4,\)"
+    ):
+        load_times(tmp_path / "x.npz", 5)
+
+
+def test_files_without_times(tmp_path):
+    for suffix in SUFFIXES:
+        save_paths(tmp_path / f"x{suffix}", matrix())
+        assert load_times(tmp_path / f"x{suffix}", 4) is None
+    np.savez(tmp_path / "alone.npz", times=matrix())  # the only array: it is the paths
+    assert load_times(tmp_path / "alone.npz", 4) is None
 
 
 @pytest.mark.parametrize(
