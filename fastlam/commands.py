@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,14 +18,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import fastlam
 from fastlam import arrays, options
-from fastlam.data import check_target, load_paths, load_targets, new_npy, save_paths
+from fastlam.data import check_target, load_paths, load_targets, load_times, new_npy, save_paths
 from fastlam.readers import check_suffix
 
 SLICE = 2**24  # elements simulated at a time into a .npy file
 
 Advance = Callable[[str, int, int], None]
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, cls=options.Group)
 
 
 @app.callback(invoke_without_command=True)
@@ -40,7 +41,7 @@ def fastlam_itself(
         print(context.get_help())
 
 
-@app.command()
+@app.command(cls=options.Command)
 def fit(
     context: typer.Context,
     paths: options.PathsFile = None,
@@ -81,8 +82,8 @@ def fit(
     start = time.perf_counter()
     with _progress("paths") as advance:
         if paths is not None and targets is not None:
-            times = None
             x, k = _load(paths, targets, layout.value)
+            times = _times_to_draw(paths, len(x))
         else:
             times = options.time_grid(n_times, dt, horizon, given)
             process = fastlam.Brownian(mu=mu, sigma=sigma, x0=x0)
@@ -94,12 +95,11 @@ def fit(
             x, k, lam0=lam0, optimizer=optimizer, lr=rate, epochs=epochs, batch_size=batch_size, holdout=holdout,
             seed=seed, progress=lambda done, total: advance("train", done, total),
         )  # fmt: skip
-    report.report(result, x, times, None if paths is not None else true_lam, seconds, files)
-    if not math.isfinite(result.lam):
-        raise FloatingPointError(f"training diverged: --lr {result.max_stable_lr / 2:.3g} or --lr auto would not")
+    report.report(result, x, times, options.that_made(context), seconds, files)
+    _check_converged(result, rate)
 
 
-@app.command()
+@app.command(cls=options.Command)
 def simulate(
     context: typer.Context,
     out: options.OutFile,
@@ -145,7 +145,7 @@ def simulate(
           f"{out.stat().st_size / 1e6:,.1f} MB in {time.perf_counter() - start:.2f} s")  # fmt: skip
 
 
-@app.command()
+@app.command(cls=options.Command)
 def info(debug: options.Debug = False) -> None:
     """Print versions, processor, threads, memory, and what of CUDA is there or missing."""
     from fastlam.info import facts
@@ -207,11 +207,32 @@ def _load(paths: Path, targets: Path, layout: str) -> tuple[np.ndarray, np.ndarr
     return x, k
 
 
+def _times_to_draw(paths: Path, m: int) -> np.ndarray | None:
+    """The times in the file of the paths, if any; the fit needs none, so what is wrong with them is but a warning."""
+    try:
+        return load_times(paths, m)
+    except (ValueError, TypeError) as error:
+        warnings.warn(f"{error}; the picture shows positions", stacklevel=2)
+        return None
+
+
 def _make_targets(x: np.ndarray, lam: float, noise: float, seed: int) -> np.ndarray:
     if not 0 <= noise < math.inf:
         raise ValueError(f"--noise must be finite and at least 0, but is {noise}")
     k: np.ndarray = fastlam.mean_square(x, lam).astype(np.float64)
     return k * (1 + noise * np.random.default_rng(seed).standard_normal(len(k)))
+
+
+def _check_converged(result: fastlam.FitResult, lr: float | str) -> None:
+    """Raise FloatingPointError, with what to try instead, if training diverged."""
+    if math.isfinite(result.lam):
+        return
+    smaller = min(result.lr, result.max_stable_lr) / 2
+    if lr == "auto":
+        given, other = "auto", "another --optimizer or --lam0"
+    else:
+        given, other = f"{result.lr:.4g}", "--lr auto"
+    raise FloatingPointError(f"training diverged with --lr {given}: try --lr {smaller:.3g}, or {other}")
 
 
 def _make_folder(out: Path) -> tuple[Path, Path]:
@@ -227,4 +248,4 @@ def _make_folder(out: Path) -> tuple[Path, Path]:
 
 def _use_threads(threads: int | None) -> None:
     if threads is not None:
-        torch.set_num_threads(options.at_least_one("--threads", threads))
+        torch.set_num_threads(options.thread_count(threads))

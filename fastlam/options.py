@@ -10,10 +10,14 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+import typer.core
 
 from fastlam import arrays
 
 SIMULATED = ("n_paths", "n_times", "dt", "horizon", "mu", "sigma", "x0", "dtype", "true_lam", "noise")
+READ = ("paths", "targets", "layout")
+NOT_IN_THE_RESULT = ("out", "threads", "debug")  # no bit of it depends on them
+MAX_THREADS = 1024  # more than any machine is served by; some ten thousand can crash the process
 
 
 class Layout(StrEnum):
@@ -35,9 +39,32 @@ def option(help: str, panel: str, *names: str, **more: Any) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=panel, **more)
 
 
+class Command(typer.core.TyperCommand):
+    """A command whose flags stand in --help without a type, which goes without saying."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """As typer's, with nothing to show for the type of a flag."""
+        return _without_types(super().get_params(ctx))
+
+
+class Group(typer.core.TyperGroup):
+    """The same for the command that holds the others."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """As typer's, with nothing to show for the type of a flag."""
+        return _without_types(super().get_params(ctx))
+
+
+def _without_types(parameters: Any) -> Any:
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    return parameters
+
+
 DATA, PROBLEM, TRAINING, RUN = "Paths from files", "Simulated paths", "Training", "This run"
 
-PathsFile = Annotated[Path | None, option("Paths x: .npy, .npz, .csv or .parquet.", DATA)]
+PathsFile = Annotated[Path | None, option("Paths x: .npy, .npz (its times are drawn), .csv or .parquet.", DATA)]
 TargetsFile = Annotated[Path | None, option("Targets k, one for each time; the same formats.", DATA)]
 LayoutOfPaths = Annotated[Layout, option("Rows by columns of --paths.", DATA)]
 
@@ -66,7 +93,7 @@ SeedOfFit = Annotated[int, option("Of the paths, the noise, the hold-out and the
 OutFolder = Annotated[Path, option("Folder for fit.json and fit.png.", RUN)]
 OutFile = Annotated[Path, option("File: .npy, .npz (with times), .csv or .parquet.", RUN)]
 LayoutOfFile = Annotated[Layout, option("Rows by columns of the file.", RUN)]
-Threads = Annotated[int | None, option("Number of threads; by default torch's.", RUN)]
+Threads = Annotated[int | None, option(f"Number of threads, at most {MAX_THREADS}; by default torch's.", RUN)]
 Version = Annotated[bool, option("Print the version.", RUN, "--version")]
 Debug = Annotated[bool, option("Show the trace of an error.", RUN, "--debug")]
 
@@ -74,6 +101,19 @@ Debug = Annotated[bool, option("Show the trace of an error.", RUN, "--debug")]
 def given_options(context: typer.Context) -> set[str]:
     """Names of the options that stood on the command line."""
     return {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
+
+
+def that_made(context: typer.Context) -> dict[str, Any]:
+    """The options of a fit that make its result again, by name."""
+    values = {parameter.name: context.params.get(parameter.name or "") for parameter in context.command.params}
+    idle = {*NOT_IN_THE_RESULT, *(SIMULATED if values["paths"] is not None else READ)}
+    if values["horizon"] is not None:
+        idle.add("dt")
+    return {
+        str(name): str(value) if isinstance(value, (Path, StrEnum)) else value
+        for name, value in values.items()
+        if name not in idle and value is not None
+    }
 
 
 def check_fit(given: set[str]) -> None:
@@ -90,6 +130,13 @@ def at_least_one(name: str, value: int) -> int:
     """`value`, checked."""
     if value < 1:
         raise ValueError(f"{name} must be at least 1, but is {value}")
+    return value
+
+
+def thread_count(value: int) -> int:
+    """`value` of --threads, checked."""
+    if at_least_one("--threads", value) > MAX_THREADS:
+        raise ValueError(f"--threads must be at most {MAX_THREADS}, but is {value}")
     return value
 
 

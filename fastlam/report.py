@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich import box
@@ -23,7 +24,7 @@ def report(
     result: FitResult,
     x: np.ndarray,
     times: np.ndarray | None,
-    true_lam: float | None,
+    options: dict[str, Any],
     seconds: dict[str, float],
     files: tuple[Path, Path],
 ) -> None:
@@ -37,8 +38,8 @@ def report(
         The paths; some are drawn.
     times : array, shape (m,), or None
         None where they are not known.
-    true_lam : float or None
-        The lam that made the targets, if known.
+    options : dict
+        Of the command, by name: those that make the result again; `true_lam` among them if it is known.
     seconds : dict
         Spent before the fit, by part.
     files : (Path, Path)
@@ -49,7 +50,9 @@ def report(
         plot_fit(result, paths=x, times=times).savefig(temporary, format="png")
     seconds = {**seconds, **result.seconds, "draw": time.perf_counter() - start}
     fields = json.loads(result.to_json())
-    fields |= {"true_lam": true_lam, "seconds": seconds, "fastlam": importlib.metadata.version("fastlam")}
+    true_lam = options.get("true_lam")
+    version = importlib.metadata.version("fastlam")
+    fields |= {"true_lam": true_lam, "options": options, "seconds": seconds, "fastlam": version}
     with atomic_write(files[0]) as temporary:
         temporary.write_text(json.dumps(fields, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     m, n = x.shape

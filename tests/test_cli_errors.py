@@ -43,6 +43,8 @@ BAD = [
     (["fit", "--n-paths", "0"], 2, "n_paths must be at least 1"),
     (["fit", "--n-times", "-3"], 2, "--n-times must be at least 1, but is -3"),
     (["fit", "--threads", "0"], 2, "--threads must be at least 1, but is 0"),
+    (["fit", "--threads", "1025"], 2, "--threads must be at most 1024, but is 1025"),
+    (["simulate", "--threads", "100000", "--out", "y.npy"], 2, "--threads must be at most 1024, but is 100000"),
     (["fit", "--dtype", "float16"], 2, "float16"),
     (["fit", "--layout", "rows", "--paths", "x.npy"], 2, "rows"),
     (["fit", "--paths", "x.npy"], 2, "--paths needs --targets"),

@@ -42,7 +42,7 @@ def test_fit_json_and_png(fastlam_, tmp_path):
     assert code == 0
     assert "wrote a/b/fit.json a/b/fit.png" in stdout
     fields = written(tmp_path / "a" / "b")
-    assert set(fields) == {*fastlam.FitResult.__dataclass_fields__, "true_lam", "fastlam"}
+    assert set(fields) == {*fastlam.FitResult.__dataclass_fields__, "true_lam", "options", "fastlam"}
     assert fields["true_lam"] == 0.25
     assert set(fields["seconds"]) == {"simulate", "means", "train", "draw"}
     assert len(fields["means"]) == len(fields["targets"]) == 50
@@ -102,8 +102,98 @@ def test_divergence_is_a_failure_with_its_remedy(fastlam_, tmp_path):
     assert code == 1
     lines = stderr.splitlines()
     assert lines[0].startswith("fastlam fit: warning: fit: lr = 1e+12 is above")
-    assert lines[-1].startswith("fastlam fit: error: training diverged: --lr ")
+    assert re.match(
+        r"fastlam fit: error: training diverged with --lr 1e\+12: try --lr [\d.e+]+, or --lr auto$", lines[-1]
+    )
     assert all(line.startswith("fastlam fit: ") for line in lines)
     assert "trained lam" in stdout
     assert not np.isfinite(float(table(stdout)["trained lam"]))
     assert written(tmp_path)["lam"] is None
+
+
+def test_divergence_of_auto_does_not_advise_auto(fastlam_):
+    """lam0 * mean(x**2) is beyond float64: no learning rate helps."""
+    code, _, stderr = fastlam_("fit", *SMALL, "--x0", 100, "--lam0", 1e308, "--optimizer", "sgd")
+    assert code == 1
+    last = stderr.splitlines()[-1]
+    assert re.match(r"fastlam fit: error: training diverged with --lr auto: try --lr [\d.e-]+, or another", last)
+    assert last.count("auto") == 1
+
+
+def arguments(fields: dict) -> list[object]:
+    """The options of a fit.json as they stand on a command line."""
+    return [part for name, value in fields["options"].items() for part in (f"--{name.replace('_', '-')}", value)]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [],
+        ["--seed", 2**64 - 1, "--dt", "1/7", "--mu", -0.5, "--sigma", 0.3, "--x0", 2, "--noise", 0.1],
+        ["--horizon", 0.1, "--dtype", "float64", "--true-lam", 3, "--lam0", 1, "--lr", "1/300", "--optimizer", "SGD"],
+        ["--batch-size", 7, "--holdout", 0.4, "--threads", 1, "--debug"],
+    ],
+)
+def test_fit_json_holds_what_makes_the_run_again(fastlam_, tmp_path, monkeypatch, given):
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    assert fastlam_("fit", *SMALL, *given, "--out", "first")[0] == 0
+    first = written(tmp_path / "first")
+    options = {"n_paths", "n_times", "mu", "sigma", "x0", "dtype", "true_lam", "noise", "seed", "lam0", "lr"}
+    options |= {"optimizer", "epochs", "batch_size", "holdout", "horizon" if "--horizon" in given else "dt"}
+    assert set(first["options"]) == options
+    assert fastlam_("fit", *arguments(first), "--out", "second")[0] == 0
+    second = written(tmp_path / "second")
+    assert {**first, "seconds": None} == {**second, "seconds": None}
+
+
+def test_fit_json_of_files_holds_their_names(fastlam_, tmp_path):
+    save_paths(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((6, 20)), "paths-by-times")
+    np.save(tmp_path / "k.npy", np.ones(6))
+    files = ("--paths", "x.npy", "--targets", "k.npy", "--layout", "paths-by-times")
+    assert fastlam_("fit", *files, "--seed", 5)[0] == 0
+    first = written(tmp_path)
+    assert arguments(first)[:6] == [*files]
+    assert first["options"]["seed"] == 5
+    assert not {"n_paths", "true_lam", "dt"} & set(first["options"])
+    assert fastlam_("fit", *arguments(first))[0] == 0
+    assert {**first, "seconds": None} == {**written(tmp_path), "seconds": None}
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that fits draw."""
+    from fastlam import report
+
+    figures, plot_fit = [], report.plot_fit
+    monkeypatch.setattr(report, "plot_fit", lambda *a, **named: figures.append(plot_fit(*a, **named)) or figures[-1])
+    return figures
+
+
+def test_times_in_an_npz_are_drawn(fastlam_, drawn):
+    shape = ("--n-paths", 30, "--n-times", 8, "--dt", 0.25)
+    for layout in ("times-by-paths", "paths-by-times"):
+        assert fastlam_("simulate", *shape, "--layout", layout, "--out", "x.npz")[0] == 0
+        np.save("k.npy", np.ones(8))
+        code, _, stderr = fastlam_("fit", "--paths", "x.npz", "--layout", layout, "--targets", "k.npy")
+        assert (code, stderr) == (0, "")
+        paths = drawn[-1].axes[0]
+        assert paths.get_xlabel() == "time"
+        np.testing.assert_array_equal(paths.lines[0].get_xdata(), np.arange(1, 9) / 4)
+
+
+@pytest.mark.parametrize(
+    ("times", "line"),
+    [
+        (np.arange(9.0), "x.npz: times must have shape (8,), one for each time of the paths, but has (9,)"),
+        (np.array([1.0, np.nan] * 4), "x.npz: times must be finite, but times[1] = nan"),
+        (np.zeros(8, "M8[s]"), "x.npz: times.npy has dtype datetime64[s], but must have float32"),
+    ],
+)
+def test_times_that_cannot_be_drawn_are_warned_of(fastlam_, drawn, times, line):
+    save_paths("x.npz", np.ones((8, 3)), times=times, k=np.ones(8))
+    code, _, stderr = fastlam_("fit", "--paths", "x.npz", "--targets", "x.npz")
+    assert code == 0
+    assert stderr.startswith(f"fastlam fit: warning: {line}")
+    assert stderr.endswith("; the picture shows positions\n")
+    assert stderr.count("\n") == 1
+    assert drawn[-1].axes[0].get_xlabel() == "time position"

@@ -3,6 +3,7 @@
 import inspect
 
 import pytest
+import torch
 import typer
 
 import fastlam
@@ -51,3 +52,24 @@ def test_help_and_version(fastlam_):
 )
 def test_numbers(text, value):
     assert options.number("--dt", text) == value
+
+
+@pytest.mark.parametrize("arguments", [[], ["fit"], ["simulate"], ["info"]], ids=" ".join)
+def test_flags_have_no_type_in_help(fastlam_, arguments):
+    code, stdout, _ = fastlam_(*arguments, "--help")
+    assert code == 0
+    lines = {
+        name: line for line in stdout.splitlines() for name in ("--help ", "--debug ", "--antithetic ") if name in line
+    }
+    assert len(lines) == (3 if arguments == ["simulate"] else 2)
+    assert not any("<" in line or "bool" in line.lower() for line in lines.values())
+    assert "<int>" in stdout or arguments not in (["fit"], ["simulate"])
+
+
+def test_as_many_threads_as_may_be(fastlam_, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    code, _, _ = fastlam_(
+        "simulate", "--n-paths", 2, "--n-times", 2, "--threads", options.MAX_THREADS, "--out", "x.npy"
+    )
+    assert (code, asked) == (0, [1024])
