@@ -1,0 +1,60 @@
+"""What mean_square takes as lam, and what it makes of it."""
+
+import numpy as np
+import pytest
+import torch
+from numpy_cases import DTYPE, KIND, bits, normals
+
+import fastlam
+
+LAMS = {
+    "float": 0.3,
+    "int": 2,
+    "NumPy scalar": np.float64(0.3),
+    "NumPy integer": np.int32(2),
+    "0-d": np.array(0.3),
+    "(1,)": np.array([0.3]),
+    "(1, 1)": np.array([[0.3]]),
+    "(m,)": np.array([0.3, -1.0, 2.0]),
+    "(k, 1)": np.array([[0.3], [2.0]]),
+    "(k, m)": np.arange(6.0).reshape(2, 3),
+    "float32": np.array([0.3, -1.0, 2.0], np.float32),
+    "integers": np.array([0, -1, 2]),
+}
+
+
+@KIND
+@DTYPE
+@pytest.mark.parametrize("lam", LAMS.values(), ids=LAMS)
+def test_lam(lam, dtype, kind):
+    """In the dtype of x, times the mean, rounded once: for numbers, arrays and tensors alike."""
+    x = normals(2, 3, 40, dtype=dtype)
+    mean = fastlam.mean_square(x)
+    want = bits(np.broadcast_to(np.asarray(lam, dtype) * mean, (2, 3)))
+    assert bits(fastlam.mean_square(kind(x), lam)) == want
+    value, grad = fastlam.mean_square_value_and_grad(kind(x), lam)
+    assert (bits(value), bits(grad)) == (want, bits(mean))
+    if kind is torch.as_tensor:
+        assert bits(fastlam.mean_square(kind(x), torch.as_tensor(np.asarray(lam)))) == want
+
+
+@KIND
+@pytest.mark.parametrize("shape", [(2,), (1, 3), (3, 1), (3, 3), (1, 1, 3), (0,)])
+def test_lam_that_would_change_the_answers_shape(shape, kind):
+    for function in (fastlam.mean_square, fastlam.mean_square_value_and_grad):
+        with pytest.raises(ValueError, match=r"lam has shape .* does not broadcast to the answer's \(3,\)"):
+            function(kind(np.ones((3, 4))), kind(np.ones(shape)))
+
+
+@KIND
+@pytest.mark.parametrize("lam", ["1", None, True, 1j, [1.0], np.array(1j), np.array([True]), np.ma.ones(3)], ids=repr)
+def test_lam_of_other_types(lam, kind):
+    with pytest.raises(TypeError, match="lam"):
+        fastlam.mean_square(kind(np.ones((3, 4))), lam)
+
+
+def test_lam_tensor_needs_x_tensor():
+    """Or its gradient would be lost in silence."""
+    for function in (fastlam.mean_square, fastlam.mean_square_value_and_grad):
+        with pytest.raises(TypeError, match="lam must be a number or an array of the kind of x"):
+            function(np.ones((3, 4)), torch.tensor(2.0, requires_grad=True))
