@@ -63,24 +63,16 @@ _remembered = lru_cache(maxsize=64)(_plan)
 def fill_means(address: int, real: str, walk: Plan, divisor: int, means: int, mean_real: str, owners: object) -> None:
     """Write sum(x**2) / divisor of each row of the plan, x being at `address`, to the `mean_real` array at `means`."""
     kernel = compiled(cpu.make_mean, add_square, real, mean_real)
-    if walk.blocks == 1:
-        threads.run(
-            kernel, walk.n_chunks, walk.nanoseconds, address, *walk.arguments, divisor, 0, means, owners=(walk, owners)
-        )
-        return
-    sums = np.empty((walk.offsets.size, walk.blocks))
+    sums = None if walk.blocks == 1 else np.empty((walk.offsets.size, walk.blocks))
     threads.run(
         kernel,
         walk.n_chunks,
         walk.nanoseconds,
-        address,
-        *walk.arguments,
-        divisor,
-        sums.ctypes.data,
-        means,
+        *(address, *walk.arguments, divisor, 0 if sums is None else sums.ctypes.data, means),
         owners=(walk, sums, owners),
     )
-    compiled(cpu.make_fold, mean_real)(sums.ctypes.data, *sums.shape, divisor, means)
+    if sums is not None:
+        compiled(cpu.make_fold, mean_real)(sums.ctypes.data, *sums.shape, divisor, means)
 
 
 def tensor_means(x: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
