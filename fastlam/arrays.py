@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,8 @@ from array_api_compat import is_cupy_array
 from numpy.ma import MaskedArray  # now: numpy imports it on first use, and a fork during an import hangs
 
 FLOATS = ("float32", "float64")
-_NAMES = {
-    np.dtype("float32"): "float32",
-    np.dtype("float64"): "float64",
-    torch.float32: "float32",
-    torch.float64: "float64",
-}
+_COMMON = (*FLOATS, "int32", "int64")
+_NAMES = {np.dtype(name): name for name in _COMMON} | {getattr(torch, name): name for name in _COMMON}
 
 
 def is_torch(array: Any, name: str) -> bool:
@@ -33,10 +31,7 @@ def is_torch(array: Any, name: str) -> bool:
         Function and argument, for the message: "simulate: times".
     """
     if isinstance(array, torch.Tensor):
-        if array.layout != torch.strided:
-            raise TypeError(
-                f"{name} has layout {array.layout}, but must be a dense tensor: pass {_tail(name)}.to_dense()"
-            )
+        check_dense(array, name)
         if not (array.is_cpu or array.is_meta):
             raise TypeError(
                 f"{name} is on {array.device}, but this version computes on the CPU: pass {_tail(name)}.cpu()"
@@ -52,6 +47,14 @@ def is_torch(array: Any, name: str) -> bool:
     raise TypeError(f"{name} must be a NumPy array or a torch tensor, but is {type(array).__name__}")
 
 
+def check_dense(tensor: torch.Tensor, name: str) -> None:
+    """Raise TypeError for a tensor that is not one block of equal rows."""
+    if tensor.layout != torch.strided:
+        raise TypeError(f"{name} has layout {tensor.layout}, but must be a dense tensor: pass {_tail(name)}.to_dense()")
+    if tensor.is_nested:
+        raise TypeError(f"{name} is a nested tensor, but must be a dense one")
+
+
 def check_unmasked(array: Any, name: str) -> None:
     """Raise TypeError for a masked array, whose mask would be lost."""
     if isinstance(array, MaskedArray):
@@ -60,10 +63,11 @@ def check_unmasked(array: Any, name: str) -> None:
         )
 
 
-def check_device(array: torch.Tensor, x: torch.Tensor, name: str) -> None:
-    """Raise ValueError unless the tensor is where x is; a scalar on the CPU goes anywhere."""
-    if array.device != x.device and not (array.is_cpu and array.ndim == 0):
-        raise ValueError(f"mean_square: x is on {x.device}, but {name} is on {array.device}")
+def check_beside(tensor: torch.Tensor, x: torch.Tensor, name: str, caller: str) -> None:
+    """Raise unless the tensor `name` is dense and where x is; a scalar on the CPU goes anywhere."""
+    check_dense(tensor, f"{caller}: {name}")
+    if tensor.device != x.device and not (tensor.is_cpu and tensor.ndim == 0):
+        raise ValueError(f"{caller}: x is on {x.device}, but {name} is on {tensor.device}")
 
 
 def _tail(name: str) -> str:
@@ -133,10 +137,40 @@ def check_memory(n_bytes: int, name: str, remedy: str) -> None:
         raise MemoryError(f"{name} needs {n_bytes / 1e9:,.1f} GB, but {free / 1e9:,.1f} GB are available: {remedy}")
 
 
-def check_lam_shape(lam: tuple[int, ...], answer: tuple[int, ...]) -> None:
-    """Raise ValueError unless `lam`'s shape broadcasts to the answer's and leaves it as it is."""
-    fits = len(lam) <= len(answer) and all(a in (1, b) for a, b in zip(lam[::-1], answer[::-1], strict=False))
+def check_lam_type(lam: Any, caller: str, kinds: str) -> Any:
+    """`lam`, a float for an int; raise TypeError or ValueError unless it is a number or a NumPy array."""
+    if isinstance(lam, int) and not isinstance(lam, bool):
+        if abs(lam) > sys.float_info.max:
+            raise ValueError(f"{caller}: lam must be below 1.8e308 in size, but has {lam.bit_length()} bits")
+        return float(lam)
+    if isinstance(lam, bool) or not isinstance(lam, (float, np.number, np.ndarray)):
+        raise TypeError(f"{caller}: lam must be a number or {kinds}, but is {type(lam).__name__}")
+    check_unmasked(lam, f"{caller}: lam")
+    return lam
+
+
+def lam_array(lam: Any, real: str, caller: str, kinds: str) -> np.ndarray:
+    """A number or NumPy array as a new array of dtype `real`."""
+    array = np.asarray(check_lam_type(lam, caller, kinds))
+    check_lam_dtype(array, caller)
+    with np.errstate(over="ignore"):  # to infinity, as a tensor's
+        return np.array(array, real)
+
+
+def check_lam_dtype(lam: Any, caller: str) -> None:
+    """Raise TypeError unless the dtype of this array or tensor is a float or an integer."""
+    dtype = dtype_name(lam)
+    if not dtype.startswith(("float", "bfloat", "int", "uint")):
+        raise TypeError(f"{caller}: lam has dtype {dtype}, but must be real")
+
+
+def fit_lam(lam: Any, answer: tuple[int, ...], caller: str) -> Any:
+    """`lam`, one element as a scalar; raise ValueError unless its shape leaves the answer's as it is."""
+    if math.prod(lam.shape) == 1:
+        return lam.reshape(())
+    fits = lam.ndim <= len(answer) and all(a in (1, b) for a, b in zip(lam.shape[::-1], answer[::-1], strict=False))
     if not fits:
         raise ValueError(
-            f"mean_square: lam has shape {tuple(lam)}, which does not broadcast to the answer's {tuple(answer)}"
+            f"{caller}: lam has shape {tuple(lam.shape)}, which does not broadcast to the answer's {tuple(answer)}"
         )
+    return lam

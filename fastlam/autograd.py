@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch.autograd import forward_ad
 
@@ -24,7 +23,14 @@ _library.define("mean_square(Tensor x, Tensor? index=None) -> Tensor")
 _library.define("mean_square_backward(Tensor x, Tensor weight, Tensor? index=None) -> Tensor")
 
 
+def _mean_square_cpu(x: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
+    rows.check_rows(x)
+    return rows.tensor_means(x, index)
+
+
 def _mean_square_backward_cpu(x: torch.Tensor, weight: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
+    rows.check_rows(x, "mean_square_backward")
+    arrays.check_float(weight, "mean_square_backward: weight")
     picked = None if index is None else rows.array_of(index)
     return torch.from_numpy(rows.array_slopes(rows.array_of(x), rows.array_of(weight), picked))
 
@@ -46,7 +52,7 @@ def _refuse_derivatives(name: str) -> Callable[..., torch.Tensor]:
     return checked
 
 
-_library.impl("mean_square", rows.tensor_means, "CPU")
+_library.impl("mean_square", _mean_square_cpu, "CPU")
 _library.impl("mean_square_backward", _mean_square_backward_cpu, "CPU")
 _library.impl("mean_square", _refuse_derivatives("mean_square"), "Autograd")
 _library.impl("mean_square_backward", _refuse_derivatives("mean_square_backward"), "Autograd")
@@ -92,7 +98,7 @@ class MeanSquare(torch.autograd.Function):
     def backward(ctx: Any, weight: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Gradient in x: `2 x weight / n`; in plain torch where it shall be differentiated again."""
         x, index = ctx.saved_tensors
-        if not (torch.is_grad_enabled() or transformed()):
+        if not (torch.is_grad_enabled() or _transformed()):
             return torch.ops.fastlam.mean_square_backward(x.detach(), weight, index), None
         slopes = (2 / x.shape[-1]) * weight.unsqueeze(-1) * _picked(x, index)
         if index is None:
@@ -105,7 +111,7 @@ def _picked(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
     return x if index is None else x[index]
 
 
-def transformed() -> bool:
+def _transformed() -> bool:
     """Is a torch.func transform or forward-mode AD at work?"""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
@@ -119,72 +125,65 @@ def _carried(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
     return torch.where(still.isfinite(), value + zero, plain.to(x.dtype))  # infinity - infinity is not 0
 
 
-def _mean(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
-    if transformed():
+def _mean(x: torch.Tensor, index: torch.Tensor | None, caller: str) -> torch.Tensor:
+    if _transformed():
         return _carried(x, index)
     if x.requires_grad and torch.is_grad_enabled():
         return MeanSquare.apply(x, index)  # type: ignore[no-untyped-call]
-    return _undifferentiated(x, index)
+    return _undifferentiated(x, index, caller, False)
 
 
-def _undifferentiated(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
+def _undifferentiated(x: torch.Tensor, index: torch.Tensor | None, caller: str, transformed: bool) -> torch.Tensor:
     """The op; without its dispatch, which costs as much as a small call, where nothing could be listening."""
-    listening = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or transformed()
+    listening = transformed or torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack()
     if type(x) in _PLAIN and x.is_cpu and not listening:
-        return rows.tensor_means(x, index)
+        return rows.tensor_means(x, index, caller)
     return torch.ops.fastlam.mean_square(x.detach(), index)
 
 
-def _check_index(index: Any, x: torch.Tensor) -> torch.Tensor | None:
+def _check_index(index: Any, x: torch.Tensor, caller: str) -> torch.Tensor | None:
     if index is None:
         return None
     if not isinstance(index, torch.Tensor):
-        traced = torch.compiler.is_compiling()  # which sees no NumPy dtypes
-        index = torch.as_tensor(index) if traced else torch.from_numpy(rows.check_index(index, tuple(x.shape)))
-    if index.dtype.is_floating_point or index.dtype.is_complex or index.dtype == torch.bool:
-        raise TypeError(f"mean_square: index must hold integers, but has dtype {index.dtype}")
-    arrays.check_device(index, x, "index")
-    if x.ndim < 2:
-        raise ValueError(f"mean_square: index picks rows, but x has shape {tuple(x.shape)}")
-    if index.numel() == 0:
-        raise ValueError("mean_square: index is empty")
+        if not torch.compiler.is_compiling():  # which sees no NumPy dtypes
+            return torch.from_numpy(rows.check_index(index, tuple(x.shape), caller))
+        index = torch.as_tensor(index)
+    arrays.check_beside(index, x, "index", caller)
+    rows.check_index_form(index, x.shape, caller)
     return index if index.dtype in (torch.int64, torch.int32) else index.long()
 
 
-def _check_lam(lam: Any, x: torch.Tensor, mean: torch.Tensor) -> torch.Tensor | float:
+def _check_lam(lam: Any, x: torch.Tensor, mean: torch.Tensor, caller: str) -> torch.Tensor | float:
     """`lam` in the dtype of x, of a shape that leaves the answer's alone."""
-    if isinstance(lam, (int, float)) and not isinstance(lam, bool):
+    if type(lam) is float:
         return lam
-    if isinstance(lam, (np.number, np.ndarray)):
-        arrays.check_unmasked(lam, "mean_square: lam")
-        traced = torch.compiler.is_compiling()
-        lam = torch.as_tensor(lam) if traced else torch.from_numpy(np.array(lam, lam.dtype.newbyteorder("=")))
     if not isinstance(lam, torch.Tensor):
-        raise TypeError(f"mean_square: lam must be a number or a tensor, but is {type(lam).__name__}")
-    if lam.dtype == x.dtype and lam.ndim == 0 and lam.is_cpu:
+        if torch.compiler.is_compiling():
+            lam = torch.as_tensor(arrays.check_lam_type(lam, caller, "a tensor"))
+        else:
+            lam = torch.from_numpy(arrays.lam_array(lam, arrays.dtype_name(x), caller, "a tensor"))
+    elif lam.dtype == x.dtype and lam.ndim == 0 and lam.is_cpu and lam.layout == torch.strided:
         return lam
-    if lam.is_complex() or lam.dtype == torch.bool:
-        raise TypeError(f"mean_square: lam has dtype {lam.dtype}, but must be real")
-    arrays.check_device(lam, x, "lam")
-    if lam.ndim > 0:
-        lam = lam.reshape(()) if lam.numel() == 1 else lam
-        arrays.check_lam_shape(lam.shape, mean.shape)
-    return lam if lam.dtype == x.dtype else lam.to(x.dtype)
+    arrays.check_beside(lam, x, "lam", caller)
+    arrays.check_lam_dtype(lam, caller)
+    return arrays.fit_lam(lam, mean.shape, caller).to(x.dtype)
 
 
-def mean_square(x: torch.Tensor, lam: Any, index: Any) -> torch.Tensor:
+def mean_square(x: torch.Tensor, lam: Any, index: Any, caller: str = "mean_square") -> torch.Tensor:
     """`fastlam.mean_square` for tensors."""
-    rows.check_rows(x)
-    mean = _mean(x, _check_index(index, x))
-    return _check_lam(lam, x, mean) * mean
+    rows.check_rows(x, caller)
+    mean = _mean(x, _check_index(index, x, caller), caller)
+    return _check_lam(lam, x, mean, caller) * mean
 
 
-def mean_square_value_and_grad(x: torch.Tensor, lam: Any, index: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def mean_square_value_and_grad(
+    x: torch.Tensor, lam: Any, index: Any, caller: str = "mean_square_value_and_grad"
+) -> tuple[torch.Tensor, torch.Tensor]:
     """`fastlam.mean_square_value_and_grad` for tensors."""
-    rows.check_rows(x)
+    rows.check_rows(x, caller)
     with torch.no_grad():
-        grad = _undifferentiated(x, _check_index(index, x))
-        return _check_lam(lam, x, grad) * grad, grad
+        grad = _undifferentiated(x, _check_index(index, x, caller), caller, _transformed())
+        return _check_lam(lam, x, grad, caller) * grad, grad
 
 
 class LambdaModel(torch.nn.Module):
@@ -213,4 +212,4 @@ class LambdaModel(torch.nn.Module):
         """`fastlam.mean_square(x, self.lam, index=index)`: shape `x.shape[:-1]`, or `index.shape + x.shape[1:-1]`."""
         if not arrays.is_torch(x, "LambdaModel: x"):
             raise TypeError("LambdaModel: x must be a tensor, but is a NumPy array: pass torch.from_numpy(x)")
-        return mean_square(x, self.lam, index)
+        return mean_square(x, self.lam, index, "LambdaModel")

@@ -187,7 +187,7 @@ def mean_square(x: Any, lam: Any = 1.0, *, index: Any = None) -> Any:
         return autograd.mean_square(x, lam, index)
     rows.check_rows(x)
     mean = rows.array_means(x, index, arrays.dtype_name(x))
-    return (_check_lam(lam, mean) * mean)[()]
+    return (_check_lam(lam, mean, "mean_square") * mean)[()]
 
 
 def mean_square_value_and_grad(x: Any, lam: Any = 1.0, *, index: Any = None) -> tuple[Any, Any]:
@@ -209,27 +209,20 @@ def mean_square_value_and_grad(x: Any, lam: Any = 1.0, *, index: Any = None) -> 
     >>> fastlam.mean_square_value_and_grad(np.array([[1.0, 2.0]]), lam=2.0)
     (array([5.]), array([2.5]))
     """
-    if arrays.is_torch(x, "mean_square_value_and_grad: x"):
+    caller = "mean_square_value_and_grad"
+    if arrays.is_torch(x, f"{caller}: x"):
         return autograd.mean_square_value_and_grad(x, lam, index)
-    rows.check_rows(x)
-    mean = rows.array_means(x, index, arrays.dtype_name(x))
-    return (_check_lam(lam, mean) * mean)[()], mean[()]
+    rows.check_rows(x, caller)
+    mean = rows.array_means(x, index, arrays.dtype_name(x), caller)
+    return (_check_lam(lam, mean, caller) * mean)[()], mean[()]
 
 
-def _check_lam(lam: Any, mean: np.ndarray) -> np.ndarray:
+def _check_lam(lam: Any, mean: np.ndarray, caller: str) -> np.ndarray:
     """`lam` in the dtype of `mean`, of a shape that leaves the answer's alone."""
-    if type(lam) is not float:
-        if not isinstance(lam, (int, np.number, np.ndarray)) or isinstance(lam, bool):
-            raise TypeError(
-                f"mean_square: lam must be a number or an array of the kind of x (NumPy), but is {type(lam).__name__}"
-            )
-        arrays.check_unmasked(lam, "mean_square: lam")
-        lam = np.asarray(lam)
-        if lam.dtype.kind not in "iuf":
-            raise TypeError(f"mean_square: lam has dtype {lam.dtype}, but must be real")
-        lam = lam.reshape(()) if lam.size == 1 else lam
-        arrays.check_lam_shape(lam.shape, mean.shape)
-    return np.asarray(lam, mean.dtype)
+    if type(lam) is float:
+        return np.asarray(lam, mean.dtype)
+    lam = arrays.lam_array(lam, mean.dtype.name, caller, "an array of the kind of x (NumPy)")
+    return arrays.fit_lam(lam, mean.shape, caller)
 
 
 def warmup(dtypes: tuple[str, ...] = arrays.FLOATS) -> None:

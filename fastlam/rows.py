@@ -75,23 +75,25 @@ def fill_means(address: int, real: str, walk: Plan, divisor: int, means: int, me
         compiled(cpu.make_fold, mean_real)(sums.ctypes.data, *sums.shape, divisor, means)
 
 
-def tensor_means(x: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
+def tensor_means(x: torch.Tensor, index: torch.Tensor | None = None, caller: str = "mean_square") -> torch.Tensor:
     """Mean of x**2 over the last axis of a CPU tensor, in its dtype."""
     real = arrays.dtype_name(x)
     if x._is_zerotensor():
         x = torch.zeros(x.shape, dtype=x.dtype, device="cpu")
     if x.is_neg() or (x.stride(-1) != 1 and x.shape[-1] > 1):
-        return torch.from_numpy(array_means(array_of(x), None if index is None else array_of(index), real))
-    rows = None if index is None else check_index(array_of(index), tuple(x.shape))
+        return torch.from_numpy(array_means(array_of(x), None if index is None else array_of(index), real, caller))
+    rows = None if index is None else check_index(array_of(index), tuple(x.shape), caller)
     walk = plan(x.shape, x.stride(), real, rows)
     means = torch.empty(walk.shape, dtype=x.dtype, device="cpu")
     fill_means(x.data_ptr(), real, walk, x.shape[-1], means.data_ptr(), real, (x, means))
     return means
 
 
-def array_means(x: np.ndarray, index: Any = None, mean_real: str = "float64") -> np.ndarray:
+def array_means(
+    x: np.ndarray, index: Any = None, mean_real: str = "float64", caller: str = "mean_square"
+) -> np.ndarray:
     """Mean of x**2 over the last axis, of shape `x.shape[:-1]` or `index.shape + x.shape[1:-1]`."""
-    rows = None if index is None else check_index(index, x.shape)
+    rows = None if index is None else check_index(index, x.shape, caller)
     if not readable(x):
         return _slab_means(x, rows, mean_real)
     real = arrays.dtype_name(x)
@@ -104,13 +106,16 @@ def array_means(x: np.ndarray, index: Any = None, mean_real: str = "float64") ->
 def array_slopes(x: np.ndarray, weights: np.ndarray, index: Any = None) -> np.ndarray:
     """Gradient in x of sum(weights * array_means(x, index)): 2 x weights / n, rows that repeat adding up."""
     real = arrays.dtype_name(x)
+    rows = None if index is None else check_index(index, x.shape, "mean_square_backward")
+    shape = x.shape[:-1] if rows is None else rows.shape + x.shape[1:-1]
+    if weights.shape != shape:
+        raise ValueError(f"mean_square_backward: weight must have shape {shape}, but has {weights.shape}")
     weights = np.asarray(weights, np.float64) / x.shape[-1]
-    rows = None
-    if index is None:
+    if rows is None:
         answer = np.empty(x.shape, real)
     else:
         answer = np.zeros(x.shape, real)
-        rows, weights = _merge_repeats(check_index(index, x.shape), weights, x.shape)
+        rows, weights = _merge_repeats(rows, weights, x.shape)
     if not readable(x):
         x = np.ascontiguousarray(x, real)
     walk = plan(x.shape, _element_strides(x), real, rows)
@@ -158,30 +163,36 @@ def readable(x: np.ndarray) -> bool:
     return contiguous and x.flags.aligned and x.dtype.isnative and all(s % x.itemsize == 0 for s in x.strides[:-1])
 
 
-def check_rows(x: Any) -> None:
-    """Raise TypeError or ValueError unless x has rows that can be reduced."""
-    arrays.check_float(x, "mean_square: x")
+def check_rows(x: Any, caller: str = "mean_square") -> None:
+    """Raise TypeError or ValueError unless x, an array or a tensor, has rows that can be reduced."""
+    arrays.check_float(x, f"{caller}: x")
     if x.ndim < 1 or 0 in x.shape:
-        raise ValueError(f"mean_square: x must have at least one element and one axis, but has shape {tuple(x.shape)}")
+        raise ValueError(f"{caller}: x must have at least one element and one axis, but has shape {tuple(x.shape)}")
 
 
-def check_index(index: Any, shape: tuple[int, ...]) -> np.ndarray:
+def check_index(index: Any, shape: tuple[int, ...], caller: str = "mean_square") -> np.ndarray:
     """`index` as int64 positions in the first axis of `shape`."""
-    if len(shape) < 2:
-        raise ValueError(f"mean_square: index picks rows, but x has shape {tuple(shape)}")
-    arrays.check_unmasked(index, "mean_square: index")
+    arrays.check_unmasked(index, f"{caller}: index")
     rows = np.asarray(index)
-    if rows.dtype.kind not in "iu":
-        raise TypeError(f"mean_square: index must hold integers, but has dtype {rows.dtype}")
-    if rows.size == 0:
-        raise ValueError("mean_square: index is empty")
+    check_index_form(rows, shape, caller)
     positions = rows.astype(np.int64)
     outside = (positions < -shape[0]) | (positions >= shape[0])
     if rows.dtype.kind == "u":
         outside |= positions < 0  # at least 2**63
     if outside.any():
-        raise IndexError(f"mean_square: index holds {rows[outside][0]}, but x has {shape[0]} rows")
+        raise IndexError(f"{caller}: index holds {rows[outside][0]}, but x has {shape[0]} rows")
     return np.where(positions < 0, positions + shape[0], positions)
+
+
+def check_index_form(index: Any, shape: tuple[int, ...], caller: str) -> None:
+    """What can be told of an index, array or tensor, without its values."""
+    dtype = arrays.dtype_name(index)
+    if not dtype.startswith(("int", "uint")):
+        raise TypeError(f"{caller}: index must hold integers, but has dtype {dtype}")
+    if len(shape) < 2:
+        raise ValueError(f"{caller}: index picks rows, but x has shape {tuple(shape)}")
+    if 0 in index.shape:
+        raise ValueError(f"{caller}: index is empty")
 
 
 def _slab_means(x: np.ndarray, rows: np.ndarray | None, mean_real: str) -> np.ndarray:

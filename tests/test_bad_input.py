@@ -1,5 +1,7 @@
 """Bad input, row by row of DESIGN.md, section 7: what is refused, and with which words."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -108,6 +110,8 @@ OUTS = [
     ([[0.0] * 4] * 3, TypeError, "out|list"),
 ]
 
+with warnings.catch_warnings(action="ignore", category=UserWarning):  # torch: these are a prototype
+    RAGGED = torch.nested.nested_tensor([torch.ones(1), torch.ones(2)])
 REDUCTIONS = [
     *(({"x": X.astype(d)}, TypeError, f"x|float32|float64|{d}") for d in ("int64", "bool", "complex64", "float16")),
     *(
@@ -129,6 +133,13 @@ REDUCTIONS = [
     ({"lam": None}, TypeError, "lam|NoneType"),
     ({"lam": True}, TypeError, "lam|bool"),
     ({"lam": torch.ones(3)}, TypeError, "lam|NumPy|Tensor"),
+    ({"lam": 10**400}, ValueError, "lam|1.8e308|1329 bits"),
+    ({"x": torch.ones(3, 4), "lam": -(10**400)}, ValueError, "lam|1.8e308|1329 bits"),
+    ({"x": torch.ones(3, 4), "lam": torch.ones(3).to_sparse()}, TypeError, "lam|sparse|to_dense"),
+    ({"x": torch.ones(3, 4), "lam": torch.tensor(1.0).to_sparse()}, TypeError, "lam|sparse|to_dense"),
+    ({"x": torch.ones(3, 4), "lam": RAGGED}, TypeError, "lam|nested|dense"),
+    ({"x": RAGGED}, TypeError, "x|nested|dense"),
+    ({"x": torch.ones(3, 4), "index": torch.tensor([0]).to_sparse()}, TypeError, "index|sparse|to_dense"),
     ({"lam": masked(np.ones(3))}, TypeError, "lam|masked"),
     ({"lam": np.ones(3, object)}, TypeError, "lam|object"),
     ({"x": torch.ones(3, 4), "lam": torch.ones(3, dtype=torch.complex64)}, TypeError, "lam|complex64"),
@@ -180,7 +191,21 @@ def test_simulate_out_of_torch():
 @pytest.mark.parametrize("reduce", [fastlam.mean_square, fastlam.mean_square_value_and_grad])
 @pytest.mark.parametrize(("names", "error", "words"), REDUCTIONS)
 def test_mean_square(reduce, names, error, words):
-    refused(reduce, {"x": X, **names}, error, f"mean_square|{words}")
+    refused(reduce, {"x": X, **names}, error, f"{reduce.__name__}: |{words}")
+
+
+@pytest.mark.parametrize(
+    ("names", "error", "words"),
+    [
+        ({"x": torch.ones(3, 4, dtype=torch.int64)}, TypeError, "x|int64"),
+        ({"x": torch.ones(3, 0)}, ValueError, "x|(3, 0)"),
+        ({"x": torch.ones(3, 4), "index": torch.tensor([0.0])}, TypeError, "index|integers|float32"),
+        ({"x": torch.ones(3, 4), "index": [0.0]}, TypeError, "index|integers|float64"),
+        ({"x": X}, TypeError, "x|tensor|NumPy"),
+    ],
+)
+def test_lambda_model(names, error, words):
+    refused(fastlam.LambdaModel(), names, error, f"LambdaModel: |{words}")
 
 
 def test_absurd_size_is_refused_before_it_is_made():

@@ -44,6 +44,15 @@ def test_compile_with_another_kind_of_lam(compiled, lam):
     same(compiled(lambda x: fused(x, lam))(X), fused(X, lam))
 
 
+@pytest.mark.parametrize("dynamic", [None, True])
+@pytest.mark.parametrize("kind", [float, int, np.float64, np.float32, np.int64, np.array])
+def test_compile_with_lam_as_an_argument(compiled, kind, dynamic):
+    """Its value is not baked in, whatever kind of number it is."""
+    function = compiled(fused, dynamic=dynamic)
+    for lam in (2.0, 3.0, 5.0):
+        same(function(X, kind(lam)), fused(X, kind(lam)))
+
+
 @pytest.mark.parametrize("name", COMPILED)
 def test_compiled_transform(compiled, name):
     transform = TRANSFORMS[name]

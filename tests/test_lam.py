@@ -38,6 +38,26 @@ def test_lam(lam, dtype, kind):
         assert bits(fastlam.mean_square(kind(x), torch.as_tensor(np.asarray(lam)))) == want
 
 
+class Share(float):
+    """A number of one's own."""
+
+
+@KIND
+@pytest.mark.parametrize("lam", [2**53, 2**64, -(2**1000), Share(0.3), np.longdouble(0.3), np.uint64(2**63)], ids=repr)
+def test_lam_of_rare_types(lam, kind):
+    """As the float64 nearest to it: the product is rounded once, as that of plain floats."""
+    x = normals(3, 4)
+    assert bits(fastlam.mean_square(kind(x), lam)) == bits(float(lam) * fastlam.mean_square(x))
+
+
+@KIND
+@pytest.mark.parametrize("lam", [np.float64(1e300), np.array([1e300, -1e300, 1e300])], ids=["scalar", "array"])
+def test_lam_beyond_float32(lam, kind):
+    """Infinite without a warning, as values of x beyond float32 are."""
+    answer = fastlam.mean_square(kind(np.ones((3, 4), np.float32)), lam)
+    np.testing.assert_array_equal(answer, np.sign(lam) * np.full(3, np.inf, np.float32))
+
+
 @KIND
 @pytest.mark.parametrize("shape", [(2,), (1, 3), (3, 1), (3, 3), (1, 1, 3), (0,)])
 def test_lam_that_would_change_the_answers_shape(shape, kind):

@@ -19,6 +19,35 @@ def test_opcheck(index):
     torch.library.opcheck(torch.ops.fastlam.mean_square_backward.default, (X, weight, *picked))
 
 
+FORWARD, BACKWARD = torch.ops.fastlam.mean_square, torch.ops.fastlam.mean_square_backward
+WHOLE, NOTHING, ROW = torch.ones(3, 4, dtype=torch.int64), torch.ones(3, 0), torch.ones(4)
+OUTSIDE, ZERO = torch.tensor([3]), torch.tensor([0])
+WRONG = [
+    (FORWARD, (WHOLE,), TypeError, "mean_square: x has dtype int64"),
+    (FORWARD, (NOTHING,), ValueError, "mean_square: x must have at least one element"),
+    (FORWARD, (torch.tensor(1.0),), ValueError, "mean_square: x must have at least one element and one axis"),
+    (FORWARD, (X, OUTSIDE), IndexError, "mean_square: index holds 3"),
+    (FORWARD, (X, ZERO.double()), TypeError, "mean_square: index must hold integers"),
+    (FORWARD, (X, ZERO[:0]), ValueError, "mean_square: index is empty"),
+    (FORWARD, (ROW, ZERO), ValueError, "mean_square: index picks rows"),
+    (BACKWARD, (WHOLE, torch.ones(3)), TypeError, "mean_square_backward: x has dtype int64"),
+    (BACKWARD, (NOTHING, torch.ones(3)), ValueError, "mean_square_backward: x must have at least one element"),
+    (BACKWARD, (X, X[:1, 0]), ValueError, r"mean_square_backward: weight must have shape \(3,\), but has \(1,\)"),
+    (BACKWARD, (X, X[:, 0], INDEX), ValueError, r"weight must have shape \(4,\), but has \(3,\)"),
+    (BACKWARD, (X, X), ValueError, r"weight must have shape \(3,\), but has \(3, 4\)"),
+    (BACKWARD, (X, WHOLE[:, 0]), TypeError, "mean_square_backward: weight has dtype int64"),
+    (BACKWARD, (X, X[0, :1], OUTSIDE), IndexError, "mean_square_backward: index holds 3"),
+    (BACKWARD, (X, X[0, :1], ZERO.double()), TypeError, "mean_square_backward: index must hold integers"),
+]
+
+
+@pytest.mark.parametrize(("op", "arguments", "error", "message"), WRONG)
+def test_bad_input_of_an_op(op, arguments, error, message):
+    """No less checked than the public functions: memory outside of x and weight is not read."""
+    with pytest.raises(error, match=message):
+        op(*arguments)
+
+
 @pytest.mark.parametrize("transform", ["grad", "jvp", "autograd of func", "vmap x"])
 def test_the_op_alone_is_right_or_raises(transform):
     """Not a zero derivative: a caller of torch.ops.fastlam.mean_square may not know that it carries none."""
