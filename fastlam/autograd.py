@@ -4,20 +4,25 @@
 
 * a plain backward runs our slope kernel (`MeanSquare`);
 * under `torch.func`, forward-mode AD, or a graph of the backward itself, s has the op's value and the derivatives, of
-  any order, of the same thing in plain torch (`_carried`).
+  any order, of the same thing in plain torch (`_carried`);
+* the op itself knows a plain backward, so that what `torch.jit.trace` keeps of us is differentiable.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import NoneType
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch.autograd import forward_ad
 
 from fastlam import arrays, rows
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)  # subclasses may have no memory of their own
+_is_tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defined]
+
 _library = torch.library.Library("fastlam", "DEF")
 _library.define("mean_square(Tensor x, Tensor? index=None) -> Tensor")
 _library.define("mean_square_backward(Tensor x, Tensor weight, Tensor? index=None) -> Tensor")
@@ -35,27 +40,34 @@ def _mean_square_backward_cpu(x: torch.Tensor, weight: torch.Tensor, index: torc
     return torch.from_numpy(rows.array_slopes(rows.array_of(x), rows.array_of(weight), picked))
 
 
-def _refuse_derivatives(name: str) -> Callable[..., torch.Tensor]:
-    """What autograd sees of an op: it has no derivative, and says so where torch would take it for zero."""
-    op = getattr(torch.ops.fastlam, name)
+def _refuse(name: str, *tensors: torch.Tensor | None, gradient: bool) -> None:
+    """Raise where torch would take for zero a derivative that an op does not have: a tangent, or a gradient."""
+    for tensor in tensors:
+        if tensor is not None and (
+            (gradient and tensor.requires_grad and torch.is_grad_enabled())
+            or (forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None)
+        ):
+            raise RuntimeError(f"torch.ops.fastlam.{name} carries no derivative: call fastlam.mean_square")
 
-    def checked(*tensors: torch.Tensor | None) -> torch.Tensor:
-        for tensor in tensors:
-            if tensor is not None and (
-                (tensor.requires_grad and torch.is_grad_enabled())
-                or (forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None)
-            ):
-                raise RuntimeError(f"torch.ops.fastlam.{name} carries no derivative: call fastlam.mean_square")
-        with torch._C._AutoDispatchBelowAutograd():
-            return op(*tensors)
 
-    return checked
+def _mean_square_autograd(x: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
+    _refuse("mean_square", x, gradient=torch._C._are_functorch_transforms_active())
+    if x.requires_grad and torch.is_grad_enabled():
+        return MeanSquare.apply(x, index)  # type: ignore[no-untyped-call]
+    with torch._C._AutoDispatchBelowAutograd():
+        return torch.ops.fastlam.mean_square(x, index)
+
+
+def _mean_square_backward_autograd(*tensors: torch.Tensor | None) -> torch.Tensor:
+    _refuse("mean_square_backward", *tensors, gradient=True)
+    with torch._C._AutoDispatchBelowAutograd():
+        return torch.ops.fastlam.mean_square_backward(*tensors)
 
 
 _library.impl("mean_square", _mean_square_cpu, "CPU")
 _library.impl("mean_square_backward", _mean_square_backward_cpu, "CPU")
-_library.impl("mean_square", _refuse_derivatives("mean_square"), "Autograd")
-_library.impl("mean_square_backward", _refuse_derivatives("mean_square_backward"), "Autograd")
+_library.impl("mean_square", _mean_square_autograd, "Autograd")
+_library.impl("mean_square_backward", _mean_square_backward_autograd, "Autograd")
 
 
 @torch.library.register_fake("fastlam::mean_square")
@@ -171,6 +183,8 @@ def _check_lam(lam: Any, x: torch.Tensor, mean: torch.Tensor, caller: str) -> to
 
 def mean_square(x: torch.Tensor, lam: Any, index: Any, caller: str = "mean_square") -> torch.Tensor:
     """`fastlam.mean_square` for tensors."""
+    if _is_tracing():
+        return _recorded(x, lam, index, caller)[0]
     rows.check_rows(x, caller)
     mean = _mean(x, _check_index(index, x, caller), caller)
     return _check_lam(lam, x, mean, caller) * mean
@@ -180,10 +194,36 @@ def mean_square_value_and_grad(
     x: torch.Tensor, lam: Any, index: Any, caller: str = "mean_square_value_and_grad"
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`fastlam.mean_square_value_and_grad` for tensors."""
+    if _is_tracing():
+        value, grad = _recorded(x.detach(), lam, index, caller)
+        return value.detach(), grad
     rows.check_rows(x, caller)
     with torch.no_grad():
         grad = _undifferentiated(x, _check_index(index, x, caller), caller, _transformed())
         return _check_lam(lam, x, grad, caller) * grad, grad
+
+
+def _recorded(x: torch.Tensor, lam: Any, index: Any, caller: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """(value, mean) as torch.jit.trace shall keep them: the operations alone, for any input.
+
+    The checks are done first and not recorded, since it warns of each that it may hold for this input only. The op
+    checks x and index again whenever the trace runs.
+    """
+    state = torch._C._get_tracing_state()
+    torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
+    try:
+        mean_square_value_and_grad(x, lam, index, caller)
+        if not isinstance(index, (torch.Tensor, NoneType)):
+            index = torch.from_numpy(np.asarray(index).astype(np.int64))
+        if not isinstance(lam, (torch.Tensor, float)):
+            lam = torch.from_numpy(arrays.lam_array(lam, arrays.dtype_name(x), caller, "a tensor"))
+    finally:
+        torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
+    index = index if index is None else index.long()
+    mean = _carried(x, index) if _transformed() else torch.ops.fastlam.mean_square(x, index)
+    if isinstance(lam, torch.Tensor):
+        lam = (lam.reshape(()) if lam.ndim > mean.ndim else lam).to(x.dtype)
+    return lam * mean, mean
 
 
 class LambdaModel(torch.nn.Module):

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 import torch
-from torch_cases import INDEX, TRANSFORMS, X, fused, normals, plain, same
+from torch.autograd import gradcheck, gradgradcheck
+from torch_cases import INDEX, TRANSFORMS, X, fused, leaves, normals, plain, same
 
 # torch's own forward-mode AD still goes through torch.jit, on its first use in a process.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
@@ -46,6 +47,13 @@ def test_bad_input_of_an_op(op, arguments, error, message):
     """No less checked than the public functions: memory outside of x and weight is not read."""
     with pytest.raises(error, match=message):
         op(*arguments)
+
+
+@pytest.mark.parametrize("index", [None, INDEX], ids=["all", "index"])
+def test_backward_of_the_op_alone(index):
+    (x,) = leaves(X)
+    assert gradcheck(torch.ops.fastlam.mean_square, (x, index))
+    assert gradgradcheck(torch.ops.fastlam.mean_square, (x, index))
 
 
 @pytest.mark.parametrize("transform", ["grad", "jvp", "autograd of func", "vmap x"])
