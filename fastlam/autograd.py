@@ -10,9 +10,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from types import NoneType
-from typing import Any, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from fastlam import arrays, rows
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)  # subclasses may have no memory of their own
 _is_tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defined]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _library = torch.library.Library("fastlam", "DEF")
 _library.define("mean_square(Tensor x, Tensor? index=None) -> Tensor")
@@ -224,6 +227,23 @@ def _recorded(x: torch.Tensor, lam: Any, index: Any, caller: str) -> tuple[torch
     if isinstance(lam, torch.Tensor):
         lam = (lam.reshape(()) if lam.ndim > mean.ndim else lam).to(x.dtype)
     return lam * mean, mean
+
+
+def outside_graphs(function: Callable[P, R]) -> Callable[P, R]:
+    """Let torch.compile break its graph at a call of `function`, none of whose inside it can see.
+
+    As torch.compiler.disable, which however imports torch._dynamo, a second's work, as soon as it decorates.
+    """
+    alone = torch._disable_dynamo(function)  # type: ignore[attr-defined]  # the same, with that import in its first call
+
+    @functools.wraps(function)
+    def call(*arguments: P.args, **named: P.kwargs) -> R:
+        if torch.compiler.is_compiling():
+            torch._dynamo.graph_break()  # with fullgraph=True an error, which shows this line: call it outside
+            return alone(*arguments, **named)
+        return function(*arguments, **named)
+
+    return call
 
 
 class LambdaModel(torch.nn.Module):

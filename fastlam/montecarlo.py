@@ -19,6 +19,7 @@ TOUCH_BYTES = 2**23  # answers from which on new memory is cleared by all thread
 CLEAR_NANOSECONDS = 0.1  # per byte, on one core
 
 
+@autograd.outside_graphs
 def simulate(
     process: Process,
     times: Any,

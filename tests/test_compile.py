@@ -1,10 +1,17 @@
-"""mean_square under torch.compile, without graph breaks, against the same formula in torch."""
+"""mean_square under torch.compile, without graph breaks, against the same formula in torch; simulate, with one."""
+
+import inspect
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 from torch.nn.functional import mse_loss
 from torch_cases import INDEX, LAM, TRANSFORMS, X, fused, leaves, normals, plain, same
+
+import fastlam
 
 # torch's own forward-mode AD still goes through torch.jit, on its first use in a process.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
@@ -68,3 +75,42 @@ def test_inductor(compiled):
         return torch.autograd.grad(mse_loss(f(x.sin(), lam.exp(), INDEX), normals(4, seed=1)), (x, lam))
 
     same(step(compiled(fused, backend="inductor")), step(plain))
+
+
+def normals_of(times):
+    return fastlam.simulate(fastlam.Brownian(), times, n_paths=3, seed=1)
+
+
+def test_simulate_breaks_the_graph():
+    """The graphs before and after it are compiled, once; the paths between them are the same bits."""
+    torch._dynamo.reset()
+    graphs = CompileCounter()
+    function = torch.compile(lambda times: normals_of(times * 2).sin(), backend=graphs)
+    for times in (torch.arange(1.0, 6.0), torch.arange(2.0, 7.0)):
+        assert torch.equal(function(times), normals_of(times * 2).sin())
+    assert graphs.frame_count == 2
+    with pytest.raises(ValueError, match="simulate: times must be strictly increasing"):
+        function(times.flip(0))
+    torch._dynamo.reset()
+
+
+def test_simulate_in_a_full_graph(compiled):
+    with pytest.raises(
+        torch._dynamo.exc.Unsupported, match=r"(?s)fastlam\.simulate\(.*fullgraph=True.*call it outside"
+    ):
+        compiled(normals_of)(torch.ones(1))
+
+
+def test_simulate_is_as_it_was_written():
+    assert list(inspect.signature(fastlam.simulate).parameters)[:4] == ["process", "times", "n_paths", "seed"]
+    assert "Strictly increasing" in fastlam.simulate.__doc__
+
+
+def test_simulate_does_not_load_the_compiler():
+    """Which takes a second."""
+    code = """
+import sys, numpy, fastlam
+fastlam.simulate(fastlam.Brownian(), numpy.ones(1), 1, seed=0)
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
