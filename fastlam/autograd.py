@@ -113,7 +113,7 @@ class MeanSquare(torch.autograd.Function):
     def backward(ctx: Any, weight: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Gradient in x: `2 x weight / n`; in plain torch where it shall be differentiated again."""
         x, index = ctx.saved_tensors
-        if not (torch.is_grad_enabled() or _transformed()):
+        if not (torch.is_grad_enabled() or under_transform()):
             return torch.ops.fastlam.mean_square_backward(x.detach(), weight, index), None
         slopes = (2 / x.shape[-1]) * weight.unsqueeze(-1) * _picked(x, index)
         if index is None:
@@ -126,7 +126,7 @@ def _picked(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
     return x if index is None else x[index]
 
 
-def _transformed() -> bool:
+def under_transform() -> bool:
     """Is a torch.func transform or forward-mode AD at work?"""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
@@ -141,7 +141,7 @@ def _carried(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
 
 
 def _mean(x: torch.Tensor, index: torch.Tensor | None, caller: str) -> torch.Tensor:
-    if _transformed():
+    if under_transform():
         return _carried(x, index)
     if x.requires_grad and torch.is_grad_enabled():
         return MeanSquare.apply(x, index)  # type: ignore[no-untyped-call]
@@ -168,7 +168,7 @@ def _check_index(index: Any, x: torch.Tensor, caller: str) -> torch.Tensor | Non
     return index if index.dtype in (torch.int64, torch.int32) else index.long()
 
 
-def _check_lam(lam: Any, x: torch.Tensor, mean: torch.Tensor, caller: str) -> torch.Tensor | float:
+def check_lam(lam: Any, x: torch.Tensor, mean: torch.Tensor, caller: str) -> torch.Tensor | float:
     """`lam` in the dtype of x, of a shape that leaves the answer's alone."""
     if type(lam) is float:
         return lam
@@ -190,7 +190,7 @@ def mean_square(x: torch.Tensor, lam: Any, index: Any, caller: str = "mean_squar
         return _recorded(x, lam, index, caller)[0]
     rows.check_rows(x, caller)
     mean = _mean(x, _check_index(index, x, caller), caller)
-    return _check_lam(lam, x, mean, caller) * mean
+    return check_lam(lam, x, mean, caller) * mean
 
 
 def mean_square_value_and_grad(
@@ -202,8 +202,8 @@ def mean_square_value_and_grad(
         return value.detach(), grad
     rows.check_rows(x, caller)
     with torch.no_grad():
-        grad = _undifferentiated(x, _check_index(index, x, caller), caller, _transformed())
-        return _check_lam(lam, x, grad, caller) * grad, grad
+        grad = _undifferentiated(x, _check_index(index, x, caller), caller, under_transform())
+        return check_lam(lam, x, grad, caller) * grad, grad
 
 
 def _recorded(x: torch.Tensor, lam: Any, index: Any, caller: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -223,7 +223,7 @@ def _recorded(x: torch.Tensor, lam: Any, index: Any, caller: str) -> tuple[torch
     finally:
         torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
     index = index if index is None else index.long()
-    mean = _carried(x, index) if _transformed() else torch.ops.fastlam.mean_square(x, index)
+    mean = _carried(x, index) if under_transform() else torch.ops.fastlam.mean_square(x, index)
     if isinstance(lam, torch.Tensor):
         lam = (lam.reshape(()) if lam.ndim > mean.ndim else lam).to(x.dtype)
     return lam * mean, mean

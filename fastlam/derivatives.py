@@ -80,7 +80,9 @@ def run(element: Element, *arguments: Any) -> Any:
     names = {name: function.__globals__[name] for name in code.co_names if name in function.__globals__}
     scope = {name: _symbolic(value) if not isinstance(value, np.ndarray) else value for name, value in names.items()}
     cells = tuple(types.CellType(_symbolic(cell.cell_contents)) for cell in function.__closure__ or ())
-    copy = types.FunctionType(code, {"__builtins__": __builtins__, "type": _type, **scope}, function.__name__, None, cells)
+    copy = types.FunctionType(
+        code, {"__builtins__": __builtins__, "type": _type, **scope}, function.__name__, None, cells
+    )
     try:
         return copy(*arguments)
     except TypeError as error:
@@ -91,6 +93,7 @@ def run(element: Element, *arguments: Any) -> Any:
 
 
 def symbols(name: str, count: int) -> tuple[sympy.Symbol, ...]:
+    """name_0, name_1, ...: real."""
     return tuple(sympy.Symbol(f"{name}_{k}", real=True) for k in range(count))
 
 
@@ -103,11 +106,14 @@ def tangents(step: Element, n_coefficients: int, n_tangents: int) -> Element:
 
     `dx` holds those of x, `dc` those of each coefficient, direction by direction.
     """
-    c, dx, dc = (symbols(*pair) for pair in (("c", n_coefficients), ("dx", n_tangents), ("dc", n_tangents * n_coefficients)))
+    c, dx, dc = (
+        symbols(*pair) for pair in (("c", n_coefficients), ("dx", n_tangents), ("dc", n_tangents * n_coefficients))
+    )
     after = sympy.sympify(run(step, X, Z, c))
     in_x, in_c = after.diff(X), [after.diff(ck) for ck in c]
     answers = [
-        in_x * dx[p] + sum(in_c[k] * dc[p * n_coefficients + k] for k in range(n_coefficients)) for p in range(n_tangents)
+        in_x * dx[p] + sum(in_c[k] * dc[p * n_coefficients + k] for k in range(n_coefficients))
+        for p in range(n_tangents)
     ]
     return compose("tangents", "x, z, c, dx, dc", {"c": c, "dx": dx, "dc": dc}, answers)
 
@@ -124,7 +130,11 @@ def coefficient_slopes(coefficients: Element, n_parameters: int) -> Element:
 @lru_cache(maxsize=256)
 def terms(value: Element, observe: Element, n_parameters: int, wanted: tuple[int, ...], n_tangents: int) -> Element:
     """`terms(x, totals, dx, parameters)`: totals plus the slopes of value(observe(x)) in parameters and directions."""
-    theta, dx, totals = symbols("theta", n_parameters), symbols("dx", n_tangents), symbols("totals", len(wanted) + n_tangents)
+    theta, dx, totals = (
+        symbols("theta", n_parameters),
+        symbols("dx", n_tangents),
+        symbols("totals", len(wanted) + n_tangents),
+    )
     outcome = sympy.sympify(run(value, run(observe, X), theta))
     slope = outcome.diff(X)
     parts = [*(outcome.diff(theta[p]) for p in wanted), *(slope * direction for direction in dx)]

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-import torch
-
-from fastlam.elements import Dynamics, register
+from fastlam.elements import Dynamics, constant, register
 from fastlam.kernels.identity import identity
 from fastlam.parameters import named_parameters
 from fastlam.processes import Process
@@ -23,8 +21,8 @@ class Diffusion(Process):
     Parameters
     ----------
     drift, diffusion : str, SymPy expression or number
-        In `x`, `t` and named parameters. Text may hold numbers, names, `+ - * / **`, parentheses, `pi` and the functions
-        exp, log, sqrt, sin, cos, tan, sinh, cosh, tanh, abs, min, max.
+        In `x`, `t` and named parameters. Text may hold numbers, names, `+ - * / **`, parentheses, `pi`, exp,
+        log, sqrt, sin, cos, tan, sinh, cosh, tanh, abs, min and max.
     parameters : mapping of names to floats or tensors
         `x0`, the state at time 0, among them. In those that are tensors `simulate_mean` is differentiable.
     scheme : str
@@ -49,9 +47,7 @@ class Diffusion(Process):
     Source: Kloeden and Platen, Numerical Solution of Stochastic Differential Equations (1992), sections 10.2 and 10.3.
     """
 
-    def __init__(
-        self, drift: Any, diffusion: Any, parameters: Mapping[str, Any], scheme: str = "euler"
-    ) -> None:
+    def __init__(self, drift: Any, diffusion: Any, parameters: Mapping[str, Any], scheme: str = "euler") -> None:
         self.drift, self.diffusion, self.scheme = drift, diffusion, scheme
         self._parameters = named_parameters("Diffusion", parameters, RESERVED)
         if "x0" not in self._parameters:
@@ -69,7 +65,7 @@ class Diffusion(Process):
         return self._parameters
 
 
-@torch._dynamo.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def _handle(drift: Any, diffusion: Any, names: tuple[str, ...], scheme: str) -> int:
     return _registered(drift, diffusion, names, scheme)
 

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-import torch
-
-from fastlam.elements import Payoff, register
+from fastlam.elements import Payoff, constant, register
 from fastlam.kernels.adding import adding
 from fastlam.kernels.polynomial import polynomial
 from fastlam.kernels.square import add_square, square
@@ -20,8 +18,8 @@ MAX_DEGREE = 8
 class PathFunctional:
     """What every functional is: parameters, and the record of an element that gives f at one point.
 
-    The element, an `@njit(inline="always")` function `value(x, parameters)`, works in float64; `parameters` are those of
-    `parameters()`, in order. Derivatives are found by SymPy: nobody writes them.
+    The element is an `@njit(inline="always")` function `value(x, parameters)` of float64 numbers, with `parameters` as
+    `parameters()` has them, in order. Derivatives are found by SymPy: nobody writes them.
     """
 
     handle: int  # of its elements' record
@@ -93,7 +91,9 @@ class Polynomial(PathFunctional):
             raise TypeError(f"Polynomial: coefficients must be a sequence of numbers, but is {coefficients!r}")
         values = list(coefficients)
         if not 1 <= len(values) <= MAX_DEGREE + 1:
-            raise ValueError(f"Polynomial: coefficients must hold 1 to {MAX_DEGREE + 1} numbers, but hold {len(values)}")
+            raise ValueError(
+                f"Polynomial: coefficients must hold 1 to {MAX_DEGREE + 1} numbers, but hold {len(values)}"
+            )
         self._parameters = {"center": checked("Polynomial: center", center)}
         self._parameters |= {f"c_{p}": checked(f"Polynomial: coefficients[{p}]", c) for p, c in enumerate(values)}
         self.handle = POLYNOMIALS[len(values)]
@@ -113,8 +113,8 @@ class Functional(PathFunctional):
     Parameters
     ----------
     expression : str, SymPy expression or number
-        In `x` and named parameters. Text may hold numbers, names, `+ - * / **`, parentheses, `pi` and the functions exp,
-        log, sqrt, sin, cos, tan, sinh, cosh, tanh, abs, min, max.
+        In `x` and named parameters. Text may hold numbers, names, `+ - * / **`, parentheses, `pi`, exp,
+        log, sqrt, sin, cos, tan, sinh, cosh, tanh, abs, min and max.
     parameters : mapping of names to floats or tensors, optional
         In those that are tensors the mean is differentiable.
 
@@ -146,7 +146,7 @@ class Functional(PathFunctional):
         return f"Functional({str(self.expression)!r}, {self._parameters!r})"
 
 
-@torch._dynamo.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def _handle(expression: Any, names: tuple[str, ...]) -> int:
     return _registered(expression, names)
 

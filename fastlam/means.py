@@ -166,11 +166,15 @@ def _array_means(
 ) -> Any:
     for value in (*values, functional.factor):
         if isinstance(value, torch.Tensor):
-            raise TypeError(f"{name}: times is a NumPy array, but a parameter is a tensor: pass torch.from_numpy(times)")
+            raise TypeError(
+                f"{name}: times is a NumPy array, but a parameter is a tensor: pass torch.from_numpy(times)"
+            )
     theta = np.array(values, np.float64)
-    table = mean_table(record(process.handle), record(functional.handle), theta, (), time_grid(name, times), which, return_stderr)
+    table = mean_table(
+        record(process.handle), record(functional.handle), theta, (), time_grid(name, times), which, return_stderr
+    )
     mean = table[0].astype(which.real)
-    factor = montecarlo._check_lam(functional.factor, mean)
+    factor = montecarlo.check_lam(functional.factor, mean, name)
     return factor * mean, abs(factor) * table[-1].astype(which.real)
 
 
@@ -181,6 +185,6 @@ def _tensor_means(
     table = pathwise.table(theta, times, process.handle, functional.handle, wanted, which, return_stderr)
     real = getattr(torch, which.real)
     mean = pathwise.attach(theta, table[0], table[1 : 1 + len(wanted)], wanted).to(real)
-    factor = autograd._check_lam(functional.factor, mean, mean)
+    factor = autograd.check_lam(functional.factor, mean, mean, name)
     stderr = table[-1].to(real) * torch.as_tensor(factor).detach().abs()
     return factor * mean, stderr

@@ -188,7 +188,7 @@ def mean_square(x: Any, lam: Any = 1.0, *, index: Any = None) -> Any:
         return autograd.mean_square(x, lam, index)
     rows.check_rows(x)
     mean = rows.array_means(x, index, arrays.dtype_name(x))
-    return (_check_lam(lam, mean, "mean_square") * mean)[()]
+    return (check_lam(lam, mean, "mean_square") * mean)[()]
 
 
 def mean_square_value_and_grad(x: Any, lam: Any = 1.0, *, index: Any = None) -> tuple[Any, Any]:
@@ -215,10 +215,10 @@ def mean_square_value_and_grad(x: Any, lam: Any = 1.0, *, index: Any = None) -> 
         return autograd.mean_square_value_and_grad(x, lam, index)
     rows.check_rows(x, caller)
     mean = rows.array_means(x, index, arrays.dtype_name(x), caller)
-    return (_check_lam(lam, mean, caller) * mean)[()], mean[()]
+    return (check_lam(lam, mean, caller) * mean)[()], mean[()]
 
 
-def _check_lam(lam: Any, mean: np.ndarray, caller: str) -> np.ndarray:
+def check_lam(lam: Any, mean: np.ndarray, caller: str) -> np.ndarray:
     """`lam` in the dtype of `mean`, of a shape that leaves the answer's alone."""
     if type(lam) is float:
         return np.asarray(lam, mean.dtype)

@@ -85,14 +85,18 @@ def mean_table(
     _check_values(dynamics, payoff, theta)
     problem = dynamics, payoff, theta
     if not stderr:
-        answer = _Launch(*problem, wanted, grid, stream).sums() / stream.n_paths
+        answer = _Launch(*problem, wanted, grid, stream).sums(_progress.get()) / stream.n_paths
     else:  # squares are summed about the value on one path, so that what is left of them is not rounding
         shift = _Launch(*problem, (), grid, stream._replace(n_paths=1, antithetic=False)).sums()[0]
-        sums = _Launch(*problem, wanted, grid, stream, shift).sums()
+        sums = _Launch(*problem, wanted, grid, stream, shift).sums(_progress.get())
         answer = sums / stream.n_paths
         answer[-1] = _stderr(sums[-1], answer[0] - shift, stream.n_paths // (2 if stream.antithetic else 1))
     for j in np.flatnonzero(~np.isfinite(answer[0]))[:1]:
-        warnings.warn(f"the mean at times[{j}] = {grid[j]:g} is {answer[0, j]}: the first that is not finite", RuntimeWarning, stacklevel=2)
+        warnings.warn(
+            f"the mean at times[{j}] = {grid[j]:g} is {answer[0, j]}: the first that is not finite",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     return answer
 
 
@@ -131,7 +135,8 @@ class _Launch:
         self.theta = np.ascontiguousarray(theta[:split])
         self.shift = np.zeros(1) if shift is None else shift
         self.nanoseconds = (PATH_NANOSECONDS[real] + TERM_NANOSECONDS * (self.n_terms - 1)) * self.m  # for a path
-        tangents = terms = no_tangents
+        tangents: Any = no_tangents
+        terms: Any = no_tangents
         if wanted:
             from fastlam import derivatives  # now: SymPy is needed for derivatives alone
 
@@ -144,7 +149,7 @@ class _Launch:
             sizes, real, stream.antithetic, shift is not None,
         )  # fmt: skip
 
-    def sums(self) -> np.ndarray:
+    def sums(self, progress: Progress | None = None) -> np.ndarray:
         """Sums over all paths, a row for each term."""
         n, size = self.stream.n_paths, self.m * self.n_terms
         n_tiles = -(-n // cpu.TILE)
@@ -152,10 +157,10 @@ class _Launch:
         levels, n_chunks = tiles.bit_length(), -(-n_tiles // tiles)
         fits = max(2 * threads.thread_count(), min(SLAB_CHUNKS, SLAB_BYTES // (8 * size * levels)))
         slab = 1 << (min(fits, n_chunks) - 1).bit_length()
-        arrays.check_memory(8 * size * levels * slab, "simulate_mean", "take fewer times")
+        if 8 * size * levels * slab > SLAB_BYTES:
+            arrays.check_memory(8 * size * levels * slab, "simulate_mean", "take fewer times")
         memory = np.empty((slab, levels, size))
         tree: list[tuple[int, np.ndarray]] = []  # nodes by level, of slabs
-        progress = _progress.get()
         for first in range(0, n_chunks, slab):
             count = min(slab, n_chunks - first)
             done = min(n, (first + count) * tiles * cpu.TILE)
@@ -174,7 +179,10 @@ class _Launch:
     def _tiles(self, n_tiles: int) -> int:
         """Tiles of a chunk: a power of two, some milliseconds of work, and enough chunks for all threads."""
         tiles = 1
-        while 2 * tiles * cpu.TILE * self.nanoseconds <= CHUNK_NANOSECONDS and n_tiles >= 16 * tiles * threads.thread_count():
+        while (
+            2 * tiles * cpu.TILE * self.nanoseconds <= CHUNK_NANOSECONDS
+            and n_tiles >= 16 * tiles * threads.thread_count()
+        ):
             tiles *= 2
         return tiles
 

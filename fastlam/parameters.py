@@ -24,7 +24,9 @@ def checked(name: str, value: Any, least: float | None = None) -> Any:
             raise TypeError(f"{name} must be one real number, but is a tensor of {tuple(value.shape)} {value.dtype}")
         return value
     try:
-        if isinstance(value, (str, bytes, bool, np.bool_, complex, np.complexfloating)) or np.ndim(value) > 0 and np.size(value) != 1:
+        if isinstance(value, (str, bytes, bool, np.bool_, complex, np.complexfloating)) or (
+            np.ndim(value) > 0 and np.size(value) != 1
+        ):
             raise TypeError
         number = float(np.asarray(value).item()) if isinstance(value, np.ndarray) else float(value)
     except (TypeError, ValueError, RuntimeError):
@@ -74,7 +76,8 @@ def floats(name: str, parameters: Mapping[str, Any], dynamics: Dynamics) -> list
     for (key, value), least in zip(parameters.items(), dynamics.least, strict=True):
         if isinstance(value, torch.Tensor) and tracked(value):
             raise TypeError(
-                f"{name}: {key} requires grad, but paths carry no gradient in it: pass {key}.item(), or take simulate_mean"
+                f"{name}: {key} requires grad, but paths carry no gradient in it: pass {key}.item(), or "
+                f"call simulate_mean"
             )
         numbers.append(float(value))
         check_value(f"{name}: {key}", numbers[-1], least)

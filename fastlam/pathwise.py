@@ -1,7 +1,7 @@
 """torch: Monte Carlo means of paths that are never stored, differentiable in the parameters of what makes them.
 
-The op gives a table: means, their derivatives in the parameters asked for, standard errors. It is opaque: `attach` makes
-of it a tensor that differentiates by those derivatives, once. A second derivative raises.
+The op gives a table: means, their derivatives in the parameters asked for, standard errors. `attach` makes of it a
+tensor that differentiates by those derivatives, once. A second derivative raises.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch.autograd import forward_ad
 
-from fastlam.autograd import transformed
-from fastlam.elements import record
+from fastlam.autograd import under_transform
+from fastlam.elements import constant, record
 from fastlam.one_pass import mean_table
 from fastlam.stream import Stream, time_grid
 
@@ -40,7 +40,7 @@ def table(
     which: Stream, stderr: bool,
 ) -> torch.Tensor:  # fmt: skip
     """`one_pass.mean_table` as a tensor without derivatives, (1 + len(wanted) + stderr, m) float64."""
-    plain = not (torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or transformed())
+    plain = not (torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or under_transform())
     op = _simulate_mean_cpu if plain else torch.ops.fastlam.simulate_mean
     words = [part for number in (which.seed, which.first_path) for part in (number % 2**32, number >> 32)]
     numbers = list(wanted), which.n_paths, words, which.antithetic, which.real, stderr
@@ -111,16 +111,16 @@ class _Attach(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        return _Once.apply(*ctx.saved_tensors) @ grads[0], None, None
+        return _Once.apply(*ctx.saved_tensors) @ grads[0], None, None  # type: ignore[no-untyped-call]
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
-        return tangents[0] @ _Once.apply(*ctx.saved_tensors)
+        return tangents[0] @ _Once.apply(*ctx.saved_tensors)  # type: ignore[no-untyped-call]
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:
         each = [_unbound(tensor, dim, info.batch_size) for tensor, dim in zip(inputs, in_dims, strict=True)]
-        return torch.stack([_Attach.apply(*one) for one in zip(*each, strict=True)]), 0
+        return torch.stack([_Attach.apply(*one) for one in zip(*each, strict=True)]), 0  # type: ignore[no-untyped-call]
 
 
 class _AttachCompiled(torch.autograd.Function):
@@ -148,13 +148,15 @@ def attach(theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor, wan
         return value
     some = theta[list(wanted)]
     if not torch.compiler.is_compiling():
-        return cast(torch.Tensor, _Attach.apply(some, value, jacobian))
+        return cast(torch.Tensor, _Attach.apply(some, value, jacobian))  # type: ignore[no-untyped-call]
     if _differentiating():
-        raise NotImplementedError("torch.func's derivatives of a simulation cannot be compiled: leave torch.compile out")
-    return cast(torch.Tensor, _AttachCompiled.apply(some, value, jacobian))
+        raise NotImplementedError(
+            "torch.func's derivatives of a simulation cannot be compiled: leave torch.compile out"
+        )
+    return cast(torch.Tensor, _AttachCompiled.apply(some, value, jacobian))  # type: ignore[no-untyped-call]
 
 
-@torch._dynamo.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def _differentiating() -> bool:
     """Is one of torch.func's derivatives, or forward-mode AD, at work?"""
     stack = torch._C._functorch.get_interpreter_stack() or []

@@ -57,9 +57,13 @@ class ExprelSlope(sympy.Function):  # type: ignore[misc]
 
 
 _CALLS: dict[Any, str] = {
-    Fma: "fma", Exprel: "exprel", ExprelSlope: "exprel_slope", Where: "where_positive", sympy.exp: "exp", sympy.log: "log", sympy.Abs: "abs",
-    sympy.sin: "sin", sympy.cos: "cos", sympy.tan: "tan", sympy.sinh: "sinh", sympy.cosh: "cosh", sympy.tanh: "tanh",
-}  # fmt: skip
+    Fma: "fma",
+    Exprel: "exprel",
+    ExprelSlope: "exprel_slope",
+    Where: "where_positive",
+    sympy.Abs: "abs",
+    **{getattr(sympy, name): name for name in ("exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh")},
+}
 _SCOPE: dict[str, Any] = {
     **{name: getattr(floats, name) for name in ("fma", "product")},
     **{name: getattr(exponential, name) for name in ("exp", "exprel", "exprel_slope")},
@@ -70,7 +74,11 @@ _SCOPE: dict[str, Any] = {
 
 
 def compose(
-    name: str, arguments: str, tuples: Mapping[str, Sequence[sympy.Symbol]], answers: Sequence[Any], single: bool = False
+    name: str,
+    arguments: str,
+    tuples: Mapping[str, Sequence[sympy.Symbol]],
+    answers: Sequence[Any],
+    single: bool = False,
 ) -> Element:
     """Compile a function that returns the expressions `answers`, as a tuple, or alone if `single`.
 
@@ -78,7 +86,9 @@ def compose(
     symbols those consist that are tuples.
     """
     text = _Text(arguments.partition(",")[0])
-    parts, results = sympy.cse([_masked(sympy.sympify(a)) for a in answers], symbols=sympy.numbered_symbols("s_"), order="none")
+    parts, results = sympy.cse(
+        [_masked(sympy.sympify(a)) for a in answers], symbols=sympy.numbered_symbols("s_"), order="none"
+    )
     used = set().union(*(e.free_symbols for e in (*results, *(part for _, part in parts))))
     lines = [f"def {name}({arguments}):"]
     lines += [
@@ -92,7 +102,7 @@ def compose(
     lines.append(f"return {values[0]}" if single else "return (" + "".join(f"{value}, " for value in values) + ")")
     scope = dict(_SCOPE)
     exec(compile("\n    ".join(lines), f"<fastlam {name}>", "exec"), scope)
-    return njit(inline="always")(scope[name])  # type: ignore[no-any-return]
+    return njit(inline="always")(scope[name])
 
 
 def _masked(e: Any) -> Any:
@@ -160,7 +170,8 @@ class _Text:
 
     def _factors(self, e: Any) -> tuple[str, str]:
         """Two operands whose product is e; the second is "" where e is a quotient, a root or another function."""
-        over, under = [], []
+        over: list[str] = []
+        under: list[str] = []
         for factor in e.args if e.is_Mul else (e,):
             base, exponent = factor.as_base_exp() if not factor.is_number else (factor, sympy.S.One)
             negative = exponent.is_number and exponent < 0

@@ -34,7 +34,7 @@ class Process:
     n_coefficients: ClassVar[int]
     observe: ClassVar[Callable[..., Any]] = staticmethod(identity)
     nonnegative: ClassVar[tuple[str, ...]] = ()
-    handle: ClassVar[int]  # of its elements' record
+    handle: int  # of its elements' record
     x0: Any
 
     def __post_init__(self) -> None:

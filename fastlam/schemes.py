@@ -1,4 +1,7 @@
-"""Diffusions and functionals given as expressions, made elements. Of a scheme's step, what does not depend on the path is computed once."""
+"""Diffusions and functionals given as expressions, made elements.
+
+What of a scheme's step depends on no path is a coefficient, computed once for all.
+"""
 
 from __future__ import annotations
 

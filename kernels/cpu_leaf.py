@@ -3,15 +3,14 @@
 Lane l of 128 adds elements l, l + 128, ... in order, then lanes fold by halves: as in `cpu.make_mean`.
 """
 
-import numpy as np
 from numba import njit
 
-from .cpu import LANES, ROWS, TILE, F64
+from .cpu import F64, LANES, ROWS, TILE
 from .memory import load, store
 
 
 def make_add(accumulate, slopes, observe, n_slopes):
-    """add(totals, x, dx, parameters): the functional's value to the first total, its `n_slopes` slopes to the others."""
+    """add(totals, x, dx, parameters): f to the first total, its `n_slopes` slopes to the others."""
     if n_slopes == 0:
 
         @njit(inline="always")
@@ -23,7 +22,7 @@ def make_add(accumulate, slopes, observe, n_slopes):
         @njit(inline="always")
         def add(totals, x, dx, parameters):
             first = (accumulate(totals[0], F64(observe(x)), parameters),)
-            return first + slopes(F64(x), totals[1:], dx, parameters)  # noqa: RUF005: numba has no other way
+            return first + slopes(F64(x), totals[1:], dx, parameters)
 
     return add
 
@@ -82,7 +81,7 @@ def make_leaf(add, n_terms, n_tangents):
 
 
 def make_spread(value, observe, pairs):
-    """spread(answer, place, lanes, n, x, shift, parameters): the sum of (f - shift)**2, f of paths or means of pairs."""
+    """spread(answer, place, lanes, n, x, shift, parameters): sum of (f - shift)**2, f of paths or means of pairs."""
     size = 2 if pairs else 1
 
     @njit(inline="always")

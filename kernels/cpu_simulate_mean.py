@@ -1,13 +1,13 @@
 """The one-pass loop for the CPU: noise, steps, functional and reduction of a tile of paths, in the first-level cache.
 
-Claims, chunks and budgets as in cpu.py; the tree of additions is that of `cpu.make_mean`. A chunk is an aligned power of
-two of tiles: its sums are nodes of the tree.
+Claims, chunks and budgets as in cpu.py; the tree of additions is that of `cpu.make_mean`. A chunk is an aligned power
+of two of tiles: its sums are nodes of the tree.
 """
 
 import numpy as np
 from numba import carray, njit, types
 
-from .cpu import LANES, TILE, U64, WORDS, F64, I, U32, make_noise
+from .cpu import F64, LANES, TILE, U32, U64, WORDS, I, make_noise
 from .cpu_leaf import make_add, make_leaf, make_spread
 from .memory import claim, load, pointer, stack, store
 
@@ -98,8 +98,13 @@ def make_simulate_mean(path, tangents, functional, slopes, sizes, dtype, antithe
                         fill_words(words, first, n, U64(j // (2 * pairs_per_block)), key0, key1)
                     both = j + 1 < n_times
                     k = j + both
-                    c0, c1 = load(c, j * n_coefficients, 1, n_coefficients), load(c, k * n_coefficients, 1, n_coefficients)
-                    two_steps(x, dx, words, pair, first, n, c0, c1, load(dc, j * n_dc, 1, n_dc), load(dc, k * n_dc, 1, n_dc))
+                    c0, c1 = (
+                        load(c, j * n_coefficients, 1, n_coefficients),
+                        load(c, k * n_coefficients, 1, n_coefficients),
+                    )
+                    two_steps(
+                        x, dx, words, pair, first, n, c0, c1, load(dc, j * n_dc, 1, n_dc), load(dc, k * n_dc, 1, n_dc)
+                    )
                     reduce(nodes[level], j, lanes, n, x, 0, dx, 0, shifts, theta)
                     if both:
                         reduce(nodes[level], k, lanes, n, x, TILE, dx, dx_second, shifts, theta)

@@ -20,7 +20,7 @@ def ornstein_uhlenbeck(x, z, coefficients):
 
 @njit(inline="always")
 def ornstein_uhlenbeck_coefficients(t, dt, parameters):
-    """Return (e, mu (1 - e), sigma sqrt((1 - e**2) / (2 theta))) with e = exp(-theta dt), by exprel also for theta near 0."""
+    """Return (e, mu (1 - e), sigma sqrt((1 - e**2) / (2 theta))), e = exp(-theta dt): by exprel, near theta = 0 too."""
     theta, mu, sigma = parameters
     decay = -theta * dt
     return exp(decay), -mu * (decay * exprel(decay)), sigma * math.sqrt(dt * exprel(2 * decay))

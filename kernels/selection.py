@@ -44,3 +44,13 @@ def minimum(a, b):
     """
     smaller = a if a < b else b
     return smaller if a == a else a
+
+
+@njit(inline="always")
+def where_positive(u, value):
+    """The value where u is above 0, else 0, even where the value is not finite.
+
+    >>> where_positive(1.0, 3.0), where_positive(0.0, float("nan"))
+    (3.0, 0.0)
+    """
+    return value if u > type(u)(0) else type(value)(0)
