@@ -5,7 +5,7 @@ from fastlam.diffusion import Diffusion
 from fastlam.fit import fit
 from fastlam.fit_result import FitResult
 from fastlam.functionals import Functional, PathFunctional, Polynomial, Square
-from fastlam.means import simulate_mean, simulate_mean_square
+from fastlam.means import mean, simulate_mean, simulate_mean_square
 from fastlam.montecarlo import mean_square, mean_square_value_and_grad, simulate, warmup
 from fastlam.processes import Brownian, CoxIngersollRoss, GeometricBrownian, OrnsteinUhlenbeck, Process
 
@@ -23,6 +23,7 @@ __all__ = [
     "Process",
     "Square",
     "fit",
+    "mean",
     "mean_square",
     "mean_square_value_and_grad",
     "simulate",

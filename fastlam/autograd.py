@@ -56,7 +56,7 @@ def _refuse(name: str, *tensors: torch.Tensor | None, gradient: bool) -> None:
 def _mean_square_autograd(x: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
     _refuse("mean_square", x, gradient=torch._C._are_functorch_transforms_active())
     if x.requires_grad and torch.is_grad_enabled():
-        return MeanSquare.apply(x, index)  # type: ignore[no-untyped-call]
+        return MeanSquare.apply(x, index)
     with torch._C._AutoDispatchBelowAutograd():
         return torch.ops.fastlam.mean_square(x, index)
 
@@ -144,7 +144,7 @@ def _mean(x: torch.Tensor, index: torch.Tensor | None, caller: str) -> torch.Ten
     if under_transform():
         return _carried(x, index)
     if x.requires_grad and torch.is_grad_enabled():
-        return MeanSquare.apply(x, index)  # type: ignore[no-untyped-call]
+        return MeanSquare.apply(x, index)
     return _undifferentiated(x, index, caller, False)
 
 
@@ -156,7 +156,8 @@ def _undifferentiated(x: torch.Tensor, index: torch.Tensor | None, caller: str, 
     return torch.ops.fastlam.mean_square(x.detach(), index)
 
 
-def _check_index(index: Any, x: torch.Tensor, caller: str) -> torch.Tensor | None:
+def check_index(index: Any, x: torch.Tensor, caller: str) -> torch.Tensor | None:
+    """`index` as a tensor of integers beside x."""
     if index is None:
         return None
     if not isinstance(index, torch.Tensor):
@@ -189,7 +190,7 @@ def mean_square(x: torch.Tensor, lam: Any, index: Any, caller: str = "mean_squar
     if _is_tracing():
         return _recorded(x, lam, index, caller)[0]
     rows.check_rows(x, caller)
-    mean = _mean(x, _check_index(index, x, caller), caller)
+    mean = _mean(x, check_index(index, x, caller), caller)
     return check_lam(lam, x, mean, caller) * mean
 
 
@@ -202,7 +203,7 @@ def mean_square_value_and_grad(
         return value.detach(), grad
     rows.check_rows(x, caller)
     with torch.no_grad():
-        grad = _undifferentiated(x, _check_index(index, x, caller), caller, under_transform())
+        grad = _undifferentiated(x, check_index(index, x, caller), caller, under_transform())
         return check_lam(lam, x, grad, caller) * grad, grad
 
 

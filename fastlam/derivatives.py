@@ -140,3 +140,11 @@ def terms(value: Element, observe: Element, n_parameters: int, wanted: tuple[int
     parts = [*(outcome.diff(theta[p]) for p in wanted), *(slope * direction for direction in dx)]
     answers = [total + part for total, part in zip(totals, parts, strict=True)]
     return compose("terms", "x, totals, dx, theta", {"totals": totals, "dx": dx, "theta": theta}, answers)
+
+
+@lru_cache(maxsize=256)
+def slope(value: Element, n_parameters: int) -> Element:
+    """`slope(x, parameters)`: the derivative of a functional in x."""
+    theta = symbols("theta", n_parameters)
+    answer = sympy.sympify(run(value, X, theta)).diff(X)
+    return compose("slope", "x, theta", {"theta": theta}, [answer], single=True)

@@ -1,4 +1,4 @@
-"""Means of functionals over paths that are simulated and reduced in one pass: the public functions check and launch."""
+"""Means of functionals over paths, given or simulated in one pass: the public functions check and launch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastlam import autograd, montecarlo, parameters, pathwise
+from fastlam import arrays, autograd, mean_of, montecarlo, parameters, pathwise, rows
+from fastlam.attach import attach
 from fastlam.elements import record
 from fastlam.functionals import PathFunctional, Square
 from fastlam.one_pass import mean_table, progress_to
@@ -17,6 +18,58 @@ from fastlam.processes import Process
 from fastlam.stream import check_times, stream, time_grid
 
 MOST_PATHS = 2**40
+
+
+def mean(functional: PathFunctional, x: Any, *, index: Any = None) -> Any:
+    """Mean over paths of a functional, for each leading position of `x`.
+
+    Parameters
+    ----------
+    functional : PathFunctional
+        `Square`, `Polynomial`, `Functional`.
+    x : array or tensor, shape (..., n)
+        float32 or float64; the last axis is reduced. Read in place where its rows are contiguous, else copied. NaN and
+        infinity flow through.
+    index : integer array or tensor, optional
+        Rows of the first axis to reduce, as `x[index]` without its copy; repeats and negative positions allowed.
+
+    Returns
+    -------
+    array or tensor, shape (...,) or index.shape + (...)
+        Of the kind and dtype of `x`. The functional is evaluated and its mean accumulated in float64 over a fixed tree,
+        and rounded once. For tensors: differentiable once in `x` and in the functional's parameters that are tensors
+        (`Square`: as `mean_square`, twice).
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        Bad arguments, named.
+    NotImplementedError
+        A second derivative.
+
+    Examples
+    --------
+    >>> import fastlam, torch
+    >>> strike = torch.tensor(2.0, requires_grad=True)
+    >>> price = fastlam.mean(fastlam.Functional("max(x - k, 0)", {"k": strike}), torch.tensor([[1.0, 3.0, 5.0]]))
+    >>> price.backward()
+    >>> price, strike.grad
+    (tensor([1.3333], grad_fn=<ToCopyBackward0>), tensor(-0.6667))
+
+    Source: README, "The promises".
+    """
+    if not isinstance(functional, PathFunctional):
+        raise TypeError(f"mean: functional must be one such as fastlam.Square, but is {functional!r}")
+    if isinstance(functional, Square):
+        return montecarlo.mean_square(x, functional.factor, index=index)
+    torch_like = arrays.is_torch(x, "mean: x")
+    rows.check_rows(x, "mean")
+    values = tuple(functional.parameters().values())
+    if torch_like:
+        return mean_of.mean(x, functional.handle, values, index)
+    _check_no_tensors("mean: x", values)
+    answer = rows.array_terms(x, record(functional.handle), np.array(values, np.float64), (), index)
+    return answer[0].astype(arrays.dtype_name(x))[()]
 
 
 def simulate_mean(
@@ -161,6 +214,13 @@ def _simulate_mean(
     return (mean, stderr) if return_stderr else mean
 
 
+def _check_no_tensors(name: str, values: tuple[Any, ...]) -> None:
+    """An array's answer is an array, which carries no gradient."""
+    if any(isinstance(value, torch.Tensor) for value in values):
+        argument = name.rsplit(" ", 1)[-1]
+        raise TypeError(f"{name} is a NumPy array, but a parameter is a tensor: pass torch.from_numpy({argument})")
+
+
 def _array_means(
     name: str, functional: Any, process: Any, values: Any, times: Any, which: Any, return_stderr: bool
 ) -> Any:
@@ -184,7 +244,7 @@ def _tensor_means(
     theta, wanted = parameters.vector(values), parameters.wanted(values)
     table = pathwise.table(theta, times, process.handle, functional.handle, wanted, which, return_stderr)
     real = getattr(torch, which.real)
-    mean = pathwise.attach(theta, table[0], table[1 : 1 + len(wanted)], wanted).to(real)
+    mean = attach(theta, table[0], table[1 : 1 + len(wanted)], wanted).to(real)
     factor = autograd.check_lam(functional.factor, mean, mean, name)
     stderr = table[-1].to(real) * torch.as_tensor(factor).detach().abs()
     return factor * mean, stderr

@@ -14,9 +14,11 @@ from fastlam import arrays, threads
 from fastlam.elements import Dynamics, Payoff
 from fastlam.kernels import cpu
 from fastlam.kernels.cpu_coefficients import make_coefficients
-from fastlam.kernels.cpu_simulate_mean import make_simulate_mean, no_tangents
+from fastlam.kernels.cpu_simulate_mean import make_simulate_mean
+from fastlam.kernels.identity import no_tangents
 from fastlam.kernels.launch import compiled
 from fastlam.parameters import check_value
+from fastlam.rows import fold_neighbours
 from fastlam.stream import Stream
 
 PATH_NANOSECONDS = {"float32": 0.8, "float64": 2.1}  # per normal on one core
@@ -165,7 +167,7 @@ class _Launch:
             count = min(slab, n_chunks - first)
             done = min(n, (first + count) * tiles * cpu.TILE)
             self._run(memory[:count], first, tiles, done - first * tiles * cpu.TILE)
-            level, node = 0, _fold(memory[:count, 0])
+            level, node = 0, fold_neighbours(memory[:count, 0])
             while tree and tree[-1][0] == level:
                 level, node = level + 1, tree.pop()[1] + node
             tree.append((level, node))
@@ -194,14 +196,6 @@ class _Launch:
             first_chunk, tiles, memory.shape[1], self.m, stream.n_paths, stream.first_path,
             stream.seed % 2**32, stream.seed >> 32, *(array.ctypes.data for array in held), owners=held,
         )  # fmt: skip
-
-
-def _fold(nodes: np.ndarray) -> np.ndarray:
-    """Add neighbours until one is left, whatever is missing counting as zero."""
-    while len(nodes) > 1:
-        pairs = nodes[0 : len(nodes) - 1 : 2] + nodes[1::2]
-        nodes = np.concatenate([pairs, nodes[-1:]]) if len(nodes) % 2 else pairs
-    return nodes[0].copy()
 
 
 def _along(element: Callable[..., Any], grid: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:

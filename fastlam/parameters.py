@@ -59,6 +59,8 @@ def check_value(name: str, number: float, least: float | None) -> None:
 
 def vector(values: Sequence[Any]) -> torch.Tensor:
     """The parameters' values (K,) in float64, differentiable in those that are tensors."""
+    if not values:
+        return torch.empty(0, dtype=torch.float64)
     return torch.stack([
         value.reshape(()).double() if isinstance(value, torch.Tensor) else torch.tensor(value, dtype=torch.float64)
         for value in values

@@ -13,7 +13,10 @@ import numpy as np
 import torch
 
 from fastlam import arrays, threads
+from fastlam.elements import Element, Payoff
 from fastlam.kernels import cpu
+from fastlam.kernels.cpu_mean_terms import make_mean_terms
+from fastlam.kernels.identity import identity, no_tangents
 from fastlam.kernels.launch import compiled
 from fastlam.kernels.square import add_square, square_slope
 
@@ -22,6 +25,7 @@ READ_NANOSECONDS = {"float32": 0.15, "float64": 0.3}  # per element on one core,
 SLAB_BYTES = 2**22  # how much of an input in an unusual layout is copied at a time
 CLAIM_ELEMENTS = 2**16  # least read in one claim: long reads keep the prefetcher busy
 CLAIMS = 256  # about as many for a large input
+NOTHING = np.empty(0)  # the parameters of a functional that has none
 
 
 class Plan(NamedTuple):
@@ -103,13 +107,20 @@ def array_means(
     return means
 
 
-def array_slopes(x: np.ndarray, weights: np.ndarray, index: Any = None) -> np.ndarray:
-    """Gradient in x of sum(weights * array_means(x, index)): 2 x weights / n, rows that repeat adding up."""
+def array_slopes(
+    x: np.ndarray,
+    weights: np.ndarray,
+    index: Any = None,
+    slope: Element = square_slope,
+    theta: np.ndarray = NOTHING,
+    caller: str = "mean_square_backward",
+) -> np.ndarray:
+    """Gradient in x of sum(weights * means of rows): weights slope(x, theta) / n, rows that repeat adding up."""
     real = arrays.dtype_name(x)
-    rows = None if index is None else check_index(index, x.shape, "mean_square_backward")
+    rows = None if index is None else check_index(index, x.shape, caller)
     shape = x.shape[:-1] if rows is None else rows.shape + x.shape[1:-1]
     if weights.shape != shape:
-        raise ValueError(f"mean_square_backward: weight must have shape {shape}, but has {weights.shape}")
+        raise ValueError(f"{caller}: weight must have shape {shape}, but has {weights.shape}")
     weights = np.asarray(weights, np.float64) / x.shape[-1]
     if rows is None:
         answer = np.empty(x.shape, real)
@@ -122,13 +133,47 @@ def array_slopes(x: np.ndarray, weights: np.ndarray, index: Any = None) -> np.nd
     answer_walk = plan(answer.shape, _element_strides(answer), real, rows)
     weights = np.ascontiguousarray(weights)
     threads.run(
-        compiled(cpu.make_slope, square_slope, real),
+        compiled(cpu.make_slope, slope, len(theta), real),
         walk.n_chunks,
         2 * walk.nanoseconds,
-        *(x.ctypes.data, *walk.arguments, weights.ctypes.data, answer.ctypes.data, answer_walk.offsets.ctypes.data),
-        owners=(x, walk, weights, answer, answer_walk),
+        *(x.ctypes.data, *walk.arguments, theta.ctypes.data),
+        *(weights.ctypes.data, answer.ctypes.data, answer_walk.offsets.ctypes.data),
+        owners=(x, walk, theta, weights, answer, answer_walk),
     )
     return answer
+
+
+def array_terms(x: np.ndarray, payoff: Payoff, theta: np.ndarray, wanted: tuple[int, ...], index: Any) -> np.ndarray:
+    """Mean of a functional over the last axis, and of its slopes in theta[wanted]: (1 + len(wanted), ...) float64."""
+    rows = None if index is None else check_index(index, x.shape, "mean")
+    if not readable(x):
+        arrays.check_memory(x.nbytes, "mean", "pass x with contiguous rows, which are read in place")
+        x = np.ascontiguousarray(x, arrays.dtype_name(x))
+    real = arrays.dtype_name(x)
+    walk = plan(x.shape, _element_strides(x), real, rows)
+    slopes: Element = no_tangents
+    if wanted:
+        from fastlam.derivatives import terms  # now: SymPy is needed for derivatives alone
+
+        slopes = terms(payoff.value, identity, len(theta), wanted, 0)
+    sums = np.empty((walk.offsets.size, walk.blocks, 1 + len(wanted)))
+    threads.run(
+        compiled(make_mean_terms, payoff.accumulate, slopes, len(theta), len(wanted), real),
+        walk.n_chunks,
+        walk.nanoseconds * (3 + len(wanted)),
+        *(x.ctypes.data, *walk.arguments, theta.ctypes.data, sums.ctypes.data),
+        owners=(x, walk, theta, sums),
+    )
+    means = fold_neighbours(sums.swapaxes(0, 1)).T / x.shape[-1]
+    return np.ascontiguousarray(means).reshape(-1, *walk.shape)
+
+
+def fold_neighbours(nodes: np.ndarray) -> np.ndarray:
+    """Add neighbours along the first axis until one is left, whatever is missing counting as zero."""
+    while len(nodes) > 1:
+        pairs = nodes[0 : len(nodes) - 1 : 2] + nodes[1::2]
+        nodes = np.concatenate([pairs, nodes[-1:]]) if len(nodes) % 2 else pairs
+    return nodes[0].copy()
 
 
 def warmup(real: str) -> None:
@@ -136,7 +181,7 @@ def warmup(real: str) -> None:
     for mean_real in {real, "float64"}:
         compiled(cpu.make_mean, add_square, real, mean_real)
         compiled(cpu.make_fold, mean_real)
-    compiled(cpu.make_slope, square_slope, real)
+    compiled(cpu.make_slope, square_slope, 0, real)
 
 
 def _merge_repeats(rows: np.ndarray, weights: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

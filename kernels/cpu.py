@@ -9,7 +9,7 @@ import numpy as np
 from numba import carray, njit, types
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from .memory import claim, pointer, stack
+from .memory import claim, load, pointer, stack
 from .normal import normals_float32, normals_float64
 from .philox import philox
 
@@ -252,20 +252,21 @@ def make_fold(mean_dtype):
     return fold, types.void(I, I, I, I, I)
 
 
-def make_slope(slope_of, dtype):
-    """out[row, i] = slope_of(x[row, i], weights[row]), rows starting at offsets and out_offsets."""
+def make_slope(slope_of, n_parameters, dtype):
+    """out[row, i] = weights[row] * slope_of(x[row, i], parameters), rows starting at offsets and out_offsets."""
     real = getattr(np, dtype)
     itemsize = np.dtype(dtype).itemsize
 
     @njit(inline="always")
-    def row_slope(out, x, n, weight):
+    def row_slope(out, x, n, weight, theta):
         for i in range(n):
-            out[i] = real(slope_of(F64(x[i]), weight))
+            out[i] = real(weight * slope_of(F64(x[i]), theta))
 
-    def slope(claims, n_chunks, budget, x, offsets, n_rows, n, blocks, grain, weights, out, out_offsets):
+    def slope(claims, n_chunks, budget, x, offsets, n_rows, n, blocks, grain, parameters, weights, out, out_offsets):
         starts = carray(pointer(offsets, np.int64), (n_rows,))
         out_starts = carray(pointer(out_offsets, np.int64), (n_rows,))
         row_weights = carray(pointer(weights, F64), (n_rows,))
+        theta = load(pointer(parameters, F64), 0, 1, n_parameters)
         for done in range(budget):
             chunk = claim(claims) if claims else done
             if chunk >= n_chunks:
@@ -276,7 +277,7 @@ def make_slope(slope_of, dtype):
                 count = min(BLOCK_TILES * TILE, n - start)
                 elements = carray(pointer(x + (starts[row] + start) * itemsize, real), (count,))
                 answer = carray(pointer(out + (out_starts[row] + start) * itemsize, real), (count,))
-                row_slope(answer, elements, count, row_weights[row])
+                row_slope(answer, elements, count, row_weights[row], theta)
         return True
 
-    return slope, types.boolean(I, I, I, I, I, I, I, I, I, I, I, I)
+    return slope, types.boolean(I, I, I, I, I, I, I, I, I, I, I, I, I)

@@ -13,12 +13,6 @@ from .memory import claim, load, pointer, stack, store
 
 
 @njit(inline="always")
-def no_tangents(x, z, c, dx, dc):
-    """Nothing to carry."""
-    return dx
-
-
-@njit(inline="always")
 def add_nodes(nodes, left, right, answer):
     """nodes[answer] = nodes[left] + nodes[right]."""
     for i in range(nodes.shape[1]):

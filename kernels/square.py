@@ -18,6 +18,6 @@ def add_square(total, x, parameters):
 
 
 @njit(inline="always")
-def square_slope(x, weight):
-    """Return weight times the slope of f."""
-    return (weight + weight) * x
+def square_slope(x, parameters):
+    """Return the slope of f."""
+    return x + x

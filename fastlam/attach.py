@@ -1,0 +1,123 @@
+"""torch: values whose derivatives were computed with them, as tensors that differentiate by those, once.
+
+A second derivative raises: never a zero without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch.autograd import forward_ad
+
+from fastlam.elements import constant
+
+SECOND_ORDER = "derivatives of a Monte Carlo mean are of first order: a second derivative is not known"
+COMPILED = "torch.func's derivatives of a Monte Carlo mean cannot be compiled: leave torch.compile out"
+
+
+class FirstOrder(torch.autograd.Function):
+    """Derivatives, as what cannot be differentiated again in what they are derivatives in."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(parameters: torch.Tensor, slopes: torch.Tensor) -> torch.Tensor:
+        """The derivatives."""
+        return slopes.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing is kept."""
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        """Raise."""
+        raise NotImplementedError(SECOND_ORDER)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        """Raise."""
+        raise NotImplementedError(SECOND_ORDER)
+
+
+class _Attach(torch.autograd.Function):
+    """value (...), with jacobian (K, ...) as its derivative in theta (K,)."""
+
+    @staticmethod
+    def forward(theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor) -> torch.Tensor:
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(inputs[0], inputs[2])
+        ctx.save_for_forward(inputs[0], inputs[2])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return FirstOrder.apply(*ctx.saved_tensors).flatten(1) @ grads[0].flatten(), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        slopes = FirstOrder.apply(*ctx.saved_tensors)
+        return (tangents[0] @ slopes.flatten(1)).reshape(slopes.shape[1:])
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:
+        return by_loop(_Attach.apply)(info, in_dims, *inputs)
+
+
+class _AttachCompiled(torch.autograd.Function):
+    """The same where torch.compile traces: it takes no Function with a jvp, and its graphs differentiate once."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor) -> torch.Tensor:
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(inputs[2])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return ctx.saved_tensors[0].flatten(1) @ grads[0].flatten(), None, None
+
+
+def attach(theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor, wanted: tuple[int, ...]) -> torch.Tensor:
+    """`value` (...), whose derivatives in theta[wanted] are jacobian (len(wanted), ...)."""
+    if not wanted:
+        return value
+    function = _AttachCompiled if check_compiled() else _Attach
+    return cast(torch.Tensor, function.apply(theta[list(wanted)], value, jacobian))
+
+
+def check_compiled() -> bool:
+    """Is torch.compile tracing? Raise NotImplementedError if it traces one of torch.func's derivatives."""
+    compiling = torch.compiler.is_compiling()
+    if compiling and _differentiating():
+        raise NotImplementedError(COMPILED)
+    return compiling
+
+
+@constant
+def _differentiating() -> bool:
+    """Is one of torch.func's derivatives, or forward-mode AD, at work?"""
+    stack = torch._C._functorch.get_interpreter_stack() or []
+    kinds = torch._C._functorch.TransformType
+    return forward_ad._current_level >= 0 or any(i.key() in (kinds.Grad, kinds.Jvp) for i in stack)
+
+
+def by_loop(function: Callable[..., torch.Tensor]) -> Callable[..., Any]:
+    """The rule of `torch.vmap` that calls the function for each of a batch."""
+
+    def rule(info: Any, in_dims: Any, *inputs: Any) -> tuple[torch.Tensor, int]:
+        each = [
+            value.unbind(dim) if isinstance(value, torch.Tensor) and dim is not None else [value] * info.batch_size
+            for value, dim in zip(inputs, in_dims, strict=True)
+        ]
+        return torch.stack([function(*one) for one in zip(*each, strict=True)]), 0
+
+    return rule

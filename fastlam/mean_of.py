@@ -1,0 +1,124 @@
+"""torch: means of a functional over the rows of an array, differentiable once in the array and in the parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from fastlam import parameters
+from fastlam.attach import FirstOrder, attach, by_loop, check_compiled
+from fastlam.autograd import check_index, under_transform
+from fastlam.elements import record
+from fastlam.rows import array_of, array_slopes, array_terms, check_rows
+
+_library = torch.library.Library("fastlam", "FRAGMENT")
+_library.define("mean(Tensor x, Tensor theta, Tensor? index, int payoff, int[] wanted) -> Tensor")
+_library.define("mean_slopes(Tensor x, Tensor theta, Tensor weight, Tensor? index, int payoff) -> Tensor")
+
+
+def _mean_cpu(
+    x: torch.Tensor, theta: torch.Tensor, index: torch.Tensor | None, payoff: int, wanted: list[int]
+) -> torch.Tensor:
+    check_rows(x, "mean")
+    picked = None if index is None else array_of(index)
+    return torch.from_numpy(array_terms(array_of(x), record(payoff), array_of(theta), tuple(wanted), picked))
+
+
+def _mean_slopes_cpu(
+    x: torch.Tensor, theta: torch.Tensor, weight: torch.Tensor, index: torch.Tensor | None, payoff: int
+) -> torch.Tensor:
+    from fastlam.derivatives import slope  # now: SymPy is needed for derivatives alone
+
+    check_rows(x, "mean_slopes")
+    picked = None if index is None else array_of(index)
+    element = slope(record(payoff).value, theta.numel())
+    slopes = array_slopes(array_of(x), array_of(weight), picked, element, array_of(theta), "mean_slopes")
+    return torch.from_numpy(slopes)
+
+
+_library.impl("mean", _mean_cpu, "CPU")
+_library.impl("mean_slopes", _mean_slopes_cpu, "CPU")
+
+
+@torch.library.register_fake("fastlam::mean")
+def _mean_fake(x: torch.Tensor, theta: torch.Tensor, index: Any, payoff: int, wanted: list[int]) -> torch.Tensor:
+    rows = x.shape[:-1] if index is None else (*index.shape, *x.shape[1:-1])
+    return x.new_empty((1 + len(wanted), *rows), dtype=torch.float64)
+
+
+@torch.library.register_fake("fastlam::mean_slopes")
+def _mean_slopes_fake(x: torch.Tensor, *others: Any) -> torch.Tensor:
+    return x.new_empty(x.shape)
+
+
+torch.library.register_vmap("fastlam::mean", by_loop(torch.ops.fastlam.mean))
+torch.library.register_vmap("fastlam::mean_slopes", by_loop(torch.ops.fastlam.mean_slopes))
+
+
+class _Rows(torch.autograd.Function):
+    """value, with its own derivatives, and the slopes of the functional as those in x."""
+
+    @staticmethod
+    def forward(x: torch.Tensor, value: torch.Tensor, theta: torch.Tensor, index: Any, payoff: int) -> torch.Tensor:
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        x, _, theta, index, ctx.payoff = inputs
+        ctx.save_for_backward(x, theta, index)
+        ctx.save_for_forward(x, theta, index)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        x, theta, index = ctx.saved_tensors
+        slopes = torch.ops.fastlam.mean_slopes(x.detach(), theta, grads[0].detach(), index, ctx.payoff)
+        return FirstOrder.apply(x, slopes), grads[0], None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        x, theta, index = ctx.saved_tensors
+        moved, of_value = tangents[:2]
+        some, moved = (x, moved) if index is None else (x[index], moved[index])
+        ones = torch.ones(some.shape[:-1], dtype=torch.float64)
+        slopes = torch.ops.fastlam.mean_slopes(some.detach(), theta, ones, None, ctx.payoff)
+        of_x = (FirstOrder.apply(some, slopes) * moved).double().sum(-1)
+        return of_x if of_value is None else of_x + of_value
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:
+        return by_loop(_Rows.apply)(info, in_dims, *inputs)
+
+
+class _RowsCompiled(torch.autograd.Function):
+    """The same where torch.compile traces: it takes no Function with a jvp, and its graphs differentiate once."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: torch.Tensor, value: torch.Tensor, theta: torch.Tensor, index: Any, payoff: int) -> torch.Tensor:
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        x, _, theta, index, ctx.payoff = inputs
+        ctx.save_for_backward(x, theta, index)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        x, theta, index = ctx.saved_tensors
+        return torch.ops.fastlam.mean_slopes(x, theta, grads[0], index, ctx.payoff), grads[0], None, None, None
+
+
+def mean(x: torch.Tensor, payoff: int, values: tuple[Any, ...], index: Any) -> torch.Tensor:
+    """`fastlam.mean` for tensors, of the functional with this record and these parameters."""
+    picked = check_index(index, x, "mean")
+    theta, wanted = parameters.vector(values), parameters.wanted(values)
+    plain = not (torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or under_transform())
+    op = _mean_cpu if plain else torch.ops.fastlam.mean
+    table = op(x.detach(), theta.detach(), picked, payoff, list(wanted))
+    value = attach(theta, table[0], table[1:], wanted)
+    if parameters.tracked(x):
+        rows = _RowsCompiled if check_compiled() else _Rows
+        value = rows.apply(x, value, theta.detach(), picked, payoff)
+    return value.to(x.dtype)
