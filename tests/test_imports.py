@@ -21,6 +21,9 @@ AT_THE_TOP = {
     "fastlam.threads": {"numpy", "torch"},  # torch for its thread count
     # the diffusions: their elements
     "fastlam.processes": {"numpy", "fastlam.kernels"},
+    # formulas that users write
+    "fastlam.algebra": {"sympy"},
+    "fastlam.expressions": {"sympy", "fastlam.algebra"},
     # the public functions: check, allocate, launch
     "fastlam.rows": {"numpy", "torch", "fastlam.arrays", "fastlam.threads", "fastlam.kernels"},
     "fastlam.autograd": {"numpy", "torch", "fastlam.arrays", "fastlam.rows"},
