@@ -17,11 +17,13 @@ from fastlam.elements import Dynamics
 def checked(name: str, value: Any, least: float | None = None) -> Any:
     """`value` as a float, or as the tensor that it is; raise TypeError or ValueError for anything else.
 
-    A tensor's value is read only where it is used, so that it may change there and be traced here.
+    A tensor may change until it is used, and may be traced here: its value is checked again there.
     """
     if isinstance(value, torch.Tensor):
         if value.is_complex() or value.dtype == torch.bool or value.numel() != 1 or value.layout != torch.strided:
             raise TypeError(f"{name} must be one real number, but is a tensor of {tuple(value.shape)} {value.dtype}")
+        if _readable(value):
+            check_value(name, value.item(), least)
         return value
     try:
         if isinstance(value, (str, bytes, bool, np.bool_, complex, np.complexfloating)) or (
@@ -47,6 +49,13 @@ def named_parameters(kind: str, parameters: Any, reserved: tuple[str, ...]) -> d
         if name in reserved:
             raise ValueError(f"{kind}: parameters has the name {name!r}, which stands for something else")
     return {name: checked(f"{kind}: {name}", value) for name, value in parameters.items()}
+
+
+def _readable(tensor: torch.Tensor) -> bool:
+    """Can the value be had here and now, without a transform, a trace or a device between?"""
+    if torch.compiler.is_compiling() or not tensor.is_cpu or torch._C._len_torch_dispatch_stack():
+        return False
+    return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 
 def check_value(name: str, number: float, least: float | None) -> None:

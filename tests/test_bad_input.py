@@ -42,7 +42,6 @@ PROCESSES = [
     ({"sigma": 1j}, TypeError, "Brownian|sigma|real number|1j"),
     ({"sigma": np.ones(2)}, TypeError, "Brownian|sigma|real number|1."),
     ({"x0": torch.ones(2)}, TypeError, "Brownian|x0|real number|tensor"),
-    ({"mu": torch.tensor(0.1, requires_grad=True)}, TypeError, "Brownian|mu|grad|.item()"),
 ]
 
 SIMULATIONS = [
@@ -90,6 +89,7 @@ SIMULATIONS = [
     ({"times": TIMES.astype(object)}, TypeError, "times|object"),
     ({"times": torch.ones(1).to_sparse()}, TypeError, "times|sparse|to_dense"),
     ({"times": torch.ones(1, requires_grad=True)}, TypeError, "times|grad|detach"),
+    ({"process": fastlam.Brownian(mu=torch.ones((), requires_grad=True))}, TypeError, "mu|grad|.item()|simulate_mean"),
     ({"times": torch.ones(1, device="meta")}, (TypeError, ValueError), "times|meta"),
 ]
 

@@ -13,23 +13,56 @@ ROOT = Path(__file__).parents[1]
 
 # What a module may import at its top: fastlam's own by full name, others by package; the standard library is free.
 AT_THE_TOP = {
-    "fastlam": {"fastlam.autograd", "fastlam.fit", "fastlam.fit_result", "fastlam.montecarlo", "fastlam.processes"},
+    "fastlam": {
+        *("fastlam.autograd", "fastlam.diffusion", "fastlam.fit", "fastlam.fit_result", "fastlam.functionals"),
+        *("fastlam.means", "fastlam.montecarlo", "fastlam.processes"),
+    },
     # the specification: NumPy alone
     "fastlam.reference": {"numpy"},
     # the ground: knows nothing of what is computed
     "fastlam.arrays": {"numpy", "torch", "array_api_compat"},
     "fastlam.threads": {"numpy", "torch"},  # torch for its thread count
-    # the diffusions: their elements
-    "fastlam.processes": {"numpy", "fastlam.kernels"},
-    # formulas that users write
+    "fastlam.elements": set(),
+    "fastlam.stream": {"numpy", "fastlam.arrays"},
+    "fastlam.parameters": {"numpy", "torch", "fastlam.elements"},
+    # the diffusions and functionals: their elements
+    "fastlam.processes": {"fastlam.elements", "fastlam.kernels", "fastlam.parameters"},
+    "fastlam.functionals": {"fastlam.elements", "fastlam.kernels", "fastlam.parameters"},
+    "fastlam.diffusion": {"fastlam.elements", "fastlam.kernels", "fastlam.parameters", "fastlam.processes"},
+    # formulas that users write, and derivatives of elements: SymPy
     "fastlam.algebra": {"sympy"},
     "fastlam.expressions": {"sympy", "fastlam.algebra"},
-    # the public functions: check, allocate, launch
-    "fastlam.rows": {"numpy", "torch", "fastlam.arrays", "fastlam.threads", "fastlam.kernels"},
+    "fastlam.printing": {"numba", "sympy", "fastlam.elements", "fastlam.kernels"},
+    "fastlam.derivatives": {"numpy", "sympy", "fastlam.elements", "fastlam.kernels", "fastlam.printing"},
+    "fastlam.schemes": {
+        *("sympy", "fastlam.derivatives", "fastlam.elements", "fastlam.expressions", "fastlam.printing"),
+    },
+    # what launches kernels
+    "fastlam.rows": {"numpy", "torch", "fastlam.arrays", "fastlam.elements", "fastlam.threads", "fastlam.kernels"},
+    "fastlam.one_pass": {
+        *("numpy", "fastlam.arrays", "fastlam.elements", "fastlam.kernels", "fastlam.parameters", "fastlam.rows"),
+        *("fastlam.stream", "fastlam.threads"),
+    },
+    # what torch sees of them
+    "fastlam.attach": {"torch", "fastlam.elements"},
     "fastlam.autograd": {"numpy", "torch", "fastlam.arrays", "fastlam.rows"},
+    "fastlam.pathwise": {
+        *("numpy", "torch", "fastlam.attach", "fastlam.autograd", "fastlam.elements", "fastlam.one_pass"),
+        "fastlam.stream",
+    },
+    "fastlam.mean_of": {
+        *("torch", "fastlam.attach", "fastlam.autograd", "fastlam.elements", "fastlam.parameters", "fastlam.rows"),
+    },
+    # the public functions: check, allocate, launch
     "fastlam.montecarlo": {
-        *("numpy", "torch", "fastlam.arrays", "fastlam.threads", "fastlam.kernels"),
-        *("fastlam.processes", "fastlam.rows", "fastlam.autograd"),
+        *("numpy", "torch", "fastlam.arrays", "fastlam.threads", "fastlam.kernels", "fastlam.elements"),
+        *("fastlam.one_pass", "fastlam.parameters", "fastlam.processes", "fastlam.rows", "fastlam.autograd"),
+        "fastlam.stream",
+    },
+    "fastlam.means": {
+        *("numpy", "torch", "fastlam.arrays", "fastlam.attach", "fastlam.autograd", "fastlam.elements"),
+        *("fastlam.functionals", "fastlam.mean_of", "fastlam.montecarlo", "fastlam.one_pass", "fastlam.parameters"),
+        *("fastlam.pathwise", "fastlam.processes", "fastlam.rows", "fastlam.stream"),
     },
     # what is built on them
     "fastlam.descent": {"numpy", "torch", "fastlam.kernels"},
@@ -52,6 +85,9 @@ AT_THE_TOP = {
 
 # What it may import inside functions besides: an optional package, or one that closes a circle.
 IN_FUNCTIONS = {
+    # SymPy, for derivatives and for what comes as text alone
+    **{name: {"fastlam.derivatives"} for name in ("fastlam.rows", "fastlam.one_pass", "fastlam.mean_of")},
+    **{name: {"fastlam.schemes"} for name in ("fastlam.diffusion", "fastlam.functionals")},
     "fastlam.fit_result": {"fastlam.plot"},
     "fastlam.readers": {"pyarrow"},
     "fastlam.cli": {"rich", "typer", "fastlam.commands"},
