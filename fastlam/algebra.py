@@ -10,9 +10,7 @@ from typing import Any
 import sympy
 
 POWER = 64  # the largest number that is an exponent
-NESTING = (
-    8  # of functions, roots and powers in one another: each makes SymPy's questions about them three times as slow
-)
+NESTING = 8  # of functions, roots and powers in one another: each can make SymPy three times slower
 ARGUMENTS = 10  # of a min or max: SymPy compares each with each, a millisecond a pair
 BITS = 1_100  # of the two parts of a fraction: enough for every float64, subnormal ones too
 # SymPy simplifies functions of arguments up to this size. Larger ones stay as they are written: in some of them it
@@ -53,7 +51,7 @@ NODES: dict[type, Operation] = {  # of SymPy's trees
     sympy.Pow: RAISE,
 }
 _LINEAR = {operator.add, operator.sub, operator.mul, operator.neg, operator.pos, sympy.Add, sympy.Mul}
-_OF_FRACTIONS = _LINEAR | {operator.truediv, sympy.Pow, sympy.Abs, sympy.Min, sympy.Max}  # fractions too, mostly
+_OF_FRACTIONS = _LINEAR | {operator.truediv, sympy.Pow, sympy.Abs, sympy.Min, sympy.Max}  # make fractions of fractions
 _FOREIGN = "which SymPy turns into other functions"
 
 

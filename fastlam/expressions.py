@@ -46,12 +46,13 @@ def read(text: str | sympy.Expr | float, symbols: Mapping[str, sympy.Symbol], wh
     Parameters
     ----------
     text : str, sympy.Expr or real number
-        The formula, of at most 1,000 characters or 2,000 nodes, with at most 64 for a number that is an exponent and
-        at most 10 arguments of a min or max. An expression's symbols are matched by name, whatever SymPy assumes of
-        them.
+        The formula, of at most 1,000 characters or 2,000 nodes, functions and roots nested at most 8 deep (a min or max
+        counts twice), 10 arguments of a min or max, and 64 for a number that is an exponent. An expression's symbols
+        are matched by name, whatever SymPy assumes of them.
     symbols : mapping of str to sympy.Symbol
-        The names that are accepted and the symbols that they become, made with `real=True`. `pi` is known besides,
-        unless it is one of them.
+        The names that are accepted and the symbols that they become, made with `real=True` and no more: where a symbol
+        has a sign SymPy looks for the roots of polynomials, which takes seconds. `pi` is known besides, unless it is
+        one of them.
     where : str
         What is read, for messages: "Diffusion: drift".
 

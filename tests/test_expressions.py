@@ -78,6 +78,8 @@ CONSTANTS = [
     ("9**9", sympy.Integer(9**9)),
     ("2*pi/3", 2 * sympy.pi / 3),
     ("sqrt(2)", sympy.Float(math.sqrt(2))),
+    ("sqrt(4)", sympy.Float(2.0)),
+    ("4**(1/2)", sympy.Float(2.0)),
     ("cos(pi)", sympy.Float(-1.0)),
     ("0.1 + 0.2", sympy.Float(0.1 + 0.2)),
     ("2**0.5*exp(1)", sympy.Float(2**0.5 * math.exp(1))),
@@ -200,6 +202,7 @@ REFUSED = [
     ("((1000001/1000000)*x)**64", "1,100 bits"),
     ("(" * (DEPTH + 1) + "x" + ")" * (DEPTH + 1), f"column {DEPTH + 1}|deeper than {DEPTH}"),
     ("-" * (DEPTH + 1) + "x", f"deeper than {DEPTH}"),
+    ("x" + "**x" * DEPTH, f"column {3 * DEPTH + 1}|deeper than {DEPTH}"),
     ("sin(" * 9 + "x" + ")" * 9, "column 1|functions nested deeper than 8"),
     ("max(" + ", ".join(f"x*{i}" for i in range(11)) + ")", "column 1|11 arguments|at most 10"),
 ]
