@@ -20,6 +20,7 @@ import torch
 from torch.autograd import forward_ad
 
 from fastlam import arrays, rows
+from fastlam.attach import under_transform
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)  # subclasses may have no memory of their own
 _is_tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defined]
@@ -124,11 +125,6 @@ class MeanSquare(torch.autograd.Function):
 
 def _picked(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
     return x if index is None else x[index]
-
-
-def under_transform() -> bool:
-    """Is a torch.func transform or forward-mode AD at work?"""
-    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def _carried(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from fastlam import parameters
-from fastlam.attach import FirstOrder, attach, by_loop, check_compiled
-from fastlam.autograd import check_index, under_transform
+from fastlam.attach import FirstOrder, attach, by_loop, check_compiled, under_transform
+from fastlam.autograd import check_index
 from fastlam.elements import record
 from fastlam.rows import array_of, array_slopes, array_terms, check_rows
 

@@ -235,7 +235,7 @@ def _array_means(
     )
     mean = table[0].astype(which.real)
     factor = montecarlo.check_lam(functional.factor, mean, name)
-    return factor * mean, abs(factor) * table[-1].astype(which.real)
+    return factor * mean, abs(factor) * table[-1].astype(which.real) if return_stderr else None
 
 
 def _tensor_means(
@@ -246,5 +246,5 @@ def _tensor_means(
     real = getattr(torch, which.real)
     mean = attach(theta, table[0], table[1 : 1 + len(wanted)], wanted).to(real)
     factor = autograd.check_lam(functional.factor, mean, mean, name)
-    stderr = table[-1].to(real) * torch.as_tensor(factor).detach().abs()
+    stderr = table[-1].to(real) * torch.as_tensor(factor).detach().abs() if return_stderr else None
     return factor * mean, stderr

@@ -11,8 +11,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from fastlam.attach import by_loop
-from fastlam.autograd import under_transform
+from fastlam.attach import by_loop, under_transform
 from fastlam.elements import record
 from fastlam.one_pass import mean_table
 from fastlam.stream import Stream, time_grid

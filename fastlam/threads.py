@@ -1,4 +1,4 @@
-"""Runs a kernel's chunks on several threads: the caller's and those of one pool. Why not prange: CONTRIBUTING.md."""
+"""Runs a kernel's chunks on several threads: the caller's and helpers' that stay. Why not prange: CONTRIBUTING.md."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from queue import Empty, SimpleQueue
 
 import numpy as np
 import torch
+
+from fastlam.kernels.memory import STOP
 
 ALONE_BELOW = 200_000  # nanoseconds of work under which waking a helper costs more than it brings
 ANSWER_WITHIN = 50_000_000  # nanoseconds between two looks at signals: Ctrl-C is answered in this time
@@ -33,9 +35,13 @@ def run(
         return
     job = _Job(kernel, n_chunks, nanoseconds, arguments, owners)
     error: BaseException | None = None
+    count = min(thread_count(), n_chunks)
     try:
-        _call_helpers(job, min(thread_count(), n_chunks) - 1)
-        job.work()
+        if nanoseconds > ANSWER_WITHIN * n_chunks and _call_helpers(job, count):
+            job.watch()  # a chunk is long: the caller is left to answer signals
+        else:
+            _call_helpers(job, count - 1)
+            job.work()
     except BaseException as caught:
         error = caught
     while True:  # however often it is interrupted: helpers write to the caller's arrays
@@ -75,6 +81,12 @@ class _Job:
         while self.kernel(*self.arguments):
             pass
 
+    def watch(self) -> None:
+        """Wait until helpers have done it all, or one of them has failed."""
+        while not self.errors and (self.claims[0] < self.n_chunks or len(self.left) < len(self.entered)):
+            with contextlib.suppress(Empty):
+                self.bell.get(timeout=0.05)
+
     def help(self) -> None:
         """Work, unless the call is over."""
         self.entered.append(None)
@@ -91,7 +103,7 @@ class _Job:
         """Let nobody in any more, and wait for those who are."""
         self.closed = True
         if stop:
-            self.claims[0] = self.n_chunks
+            self.claims[0] = STOP
         while len(self.left) < len(self.entered):
             with contextlib.suppress(Empty):
                 self.bell.get(timeout=0.05)
@@ -106,13 +118,18 @@ def _serve(jobs: SimpleQueue[_Job]) -> None:
         jobs.get().help()
 
 
-def _call_helpers(job: _Job, count: int) -> None:
-    """Ask `count` helpers to the job, as far as threads can be had. A queue and threads without locks of Python's."""
+def _call_helpers(job: _Job, count: int) -> int:
+    """Ask `count` helpers to the job, or as many as can be had; return their number.
+
+    A queue and threads without locks of Python's.
+    """
     with contextlib.suppress(RuntimeError):  # no thread can be had: the caller does more
         while len(_helpers) < count:
             _helpers.append(_thread.start_new_thread(_serve, (_jobs,)))
-    for _ in range(min(count, len(_helpers))):
+    called = min(count, len(_helpers))
+    for _ in range(called):
         _jobs.put(job)
+    return called
 
 
 def _forget_helpers() -> None:

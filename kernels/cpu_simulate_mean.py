@@ -9,7 +9,9 @@ from numba import carray, njit, types
 
 from .cpu import F64, LANES, TILE, U32, U64, WORDS, I, make_noise
 from .cpu_leaf import make_add, make_leaf, make_spread
-from .memory import claim, load, pointer, stack, store
+from .memory import claim, load, pointer, stack, stopped, store
+
+LOOK = 1024  # times after which a tile looks whether it is given up
 
 
 @njit(inline="always")
@@ -87,6 +89,8 @@ def make_simulate_mean(path, tangents, functional, slopes, sizes, dtype, antithe
                 first = first_path + U64(begin)
                 start(x, dx, x_start, dx_start, n)
                 for j in range(0, n_times, 2):
+                    if j % LOOK == 0 and claims and stopped(claims):
+                        return False
                     pair = (j // 2) % pairs_per_block
                     if pair == 0:
                         fill_words(words, first, n, U64(j // (2 * pairs_per_block)), key0, key1)

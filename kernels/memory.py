@@ -6,6 +6,7 @@ from numba.core.errors import RequireLiteralValue
 from numba.core.extending import intrinsic
 
 CACHE_LINE = 64
+STOP = 2**62  # in the counter of chunks: leave as soon as you can
 
 
 @intrinsic
@@ -75,6 +76,17 @@ def claim(typingctx, counter):
         return builder.atomic_rmw("add", place, ir.Constant(ir.IntType(64), 1), "monotonic")
 
     return types.int64(types.int64), codegen
+
+
+@intrinsic
+def stopped(typingctx, counter):
+    """Does the counter at address `counter` say that the work is given up?"""
+
+    def codegen(context, builder, signature, arguments):
+        place = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
+        return builder.icmp_signed(">=", builder.load_atomic(place, "monotonic", 8), ir.Constant(ir.IntType(64), STOP))
+
+    return types.boolean(types.int64), codegen
 
 
 def _constant(name, value):

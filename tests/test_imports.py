@@ -21,7 +21,7 @@ AT_THE_TOP = {
     "fastlam.reference": {"numpy"},
     # the ground: knows nothing of what is computed
     "fastlam.arrays": {"numpy", "torch", "array_api_compat"},
-    "fastlam.threads": {"numpy", "torch"},  # torch for its thread count
+    "fastlam.threads": {"numpy", "torch", "fastlam.kernels"},  # torch for its thread count
     "fastlam.elements": set(),
     "fastlam.stream": {"numpy", "fastlam.arrays"},
     "fastlam.parameters": {"numpy", "torch", "fastlam.elements"},
@@ -45,10 +45,9 @@ AT_THE_TOP = {
     },
     # what torch sees of them
     "fastlam.attach": {"torch", "fastlam.elements"},
-    "fastlam.autograd": {"numpy", "torch", "fastlam.arrays", "fastlam.rows"},
+    "fastlam.autograd": {"numpy", "torch", "fastlam.arrays", "fastlam.attach", "fastlam.rows"},
     "fastlam.pathwise": {
-        *("numpy", "torch", "fastlam.attach", "fastlam.autograd", "fastlam.elements", "fastlam.one_pass"),
-        "fastlam.stream",
+        *("numpy", "torch", "fastlam.attach", "fastlam.elements", "fastlam.one_pass", "fastlam.stream"),
     },
     "fastlam.mean_of": {
         *("torch", "fastlam.attach", "fastlam.autograd", "fastlam.elements", "fastlam.parameters", "fastlam.rows"),
