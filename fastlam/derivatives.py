@@ -15,37 +15,46 @@ from typing import Any
 import numpy as np
 import sympy
 
+from fastlam import opaque
 from fastlam.elements import Element
 from fastlam.kernels import exponential, floats, logarithm, selection
-from fastlam.printing import Exprel, Fma, Where, compose
+from fastlam.printing import compose
 
 
 def _horner(x: Any, coefficients: Sequence[Any]) -> Any:
     value = coefficients[-1]
     for c in reversed(coefficients[:-1]):
-        value = Fma(value, x, c)
+        value = opaque.Fma(value, x, c)
     return value
 
 
 def _positive(x: Any) -> Any:
-    return sympy.Max(x, 0)
+    return opaque.Maximum(x, sympy.S.Zero)
+
+
+def _step(x: Any) -> Any:
+    return opaque.Where(x, sympy.S.One)
 
 
 _MATH = {
-    name: getattr(sympy, name) for name in ("sqrt", "exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh", "pi")
+    "pi": sympy.pi,
+    "sqrt": sympy.sqrt,
+    **{f.text: f for f in (opaque.Exp, opaque.Log, opaque.Sin, opaque.Cos, opaque.Tan)},
+    **{f.text: f for f in (opaque.Sinh, opaque.Cosh, opaque.Tanh)},
 }
+_BUILTINS = {"abs": opaque.Magnitude, "max": opaque.maximum, "min": opaque.minimum}
 _ELEMENTS: list[tuple[Any, Any]] = [
-    (floats.fma, Fma),
+    (floats.fma, opaque.Fma),
     (floats.horner, _horner),
     (floats.product, sympy.Mul),
-    (exponential.exp, sympy.exp),
-    (exponential.exprel, Exprel),
-    (logarithm.log, sympy.log),
+    (exponential.exp, opaque.Exp),
+    (exponential.exprel, opaque.Exprel),
+    (logarithm.log, opaque.Log),
     (selection.positive, _positive),
-    (selection.step, sympy.Heaviside),
-    (selection.maximum, sympy.Max),
-    (selection.minimum, sympy.Min),
-    (selection.where_positive, Where),
+    (selection.step, _step),
+    (selection.maximum, opaque.Maximum),
+    (selection.minimum, opaque.Minimum),
+    (selection.where_positive, opaque.Where),
     *((getattr(math, name), value) for name, value in _MATH.items() if callable(getattr(math, name))),
 ]
 
@@ -57,10 +66,10 @@ def _symbolic(value: Any) -> Any:
             return symbol
     if value is math or value is np:
         return types.SimpleNamespace(**_MATH, float32=_same, float64=_same)
-    if value in (np.float32, np.float64, float):
+    if any(value is kind for kind in (np.float32, np.float64, float)):
         return _same
     if hasattr(value, "py_func"):
-        return lambda *arguments: run(value, *arguments)
+        return lambda *arguments: _run(value, *arguments)
     return value
 
 
@@ -74,22 +83,27 @@ def _type(value: Any) -> Any:
 
 
 def run(element: Element, *arguments: Any) -> Any:
-    """What an element (compiled by `njit`) returns for SymPy expressions."""
+    """What an element (compiled by `njit`) returns for SymPy expressions: a sealed one, or a tuple of those."""
+    try:
+        answer = _run(element, *arguments)
+        if isinstance(answer, (tuple, list)):
+            return tuple([opaque.sealed(sympy.sympify(value)) for value in answer])
+        return opaque.sealed(sympy.sympify(answer))
+    except Exception as error:
+        raise TypeError(
+            f"{element.__name__} cannot be differentiated ({error}): gradients need an element of arithmetic without "
+            f"branches; fastlam.kernels.selection has positive, maximum and minimum"
+        ) from error
+
+
+def _run(element: Element, *arguments: Any) -> Any:
     function = getattr(element, "py_func", element)
     code = function.__code__
     names = {name: function.__globals__[name] for name in code.co_names if name in function.__globals__}
-    scope = {name: _symbolic(value) if not isinstance(value, np.ndarray) else value for name, value in names.items()}
+    scope = {name: _symbolic(value) for name, value in names.items()}
+    scope = {"__builtins__": __builtins__, "type": _type, **_BUILTINS, **scope}
     cells = tuple(types.CellType(_symbolic(cell.cell_contents)) for cell in function.__closure__ or ())
-    copy = types.FunctionType(
-        code, {"__builtins__": __builtins__, "type": _type, **scope}, function.__name__, None, cells
-    )
-    try:
-        return copy(*arguments)
-    except TypeError as error:
-        raise TypeError(
-            f"{function.__name__} cannot be differentiated ({error}): gradients need an element of arithmetic without "
-            f"branches; fastlam.kernels.selection has positive, maximum and minimum"
-        ) from error
+    return types.FunctionType(code, scope, function.__name__, function.__defaults__, cells)(*arguments)
 
 
 def symbols(name: str, count: int) -> tuple[sympy.Symbol, ...]:
@@ -109,7 +123,7 @@ def tangents(step: Element, n_coefficients: int, n_tangents: int) -> Element:
     c, dx, dc = (
         symbols(*pair) for pair in (("c", n_coefficients), ("dx", n_tangents), ("dc", n_tangents * n_coefficients))
     )
-    after = sympy.sympify(run(step, X, Z, c))
+    after = run(step, X, Z, c)
     in_x, in_c = after.diff(X), [after.diff(ck) for ck in c]
     answers = [
         in_x * dx[p] + sum(in_c[k] * dc[p * n_coefficients + k] for k in range(n_coefficients))
@@ -122,7 +136,7 @@ def tangents(step: Element, n_coefficients: int, n_tangents: int) -> Element:
 def coefficient_slopes(coefficients: Element, n_parameters: int) -> Element:
     """`slopes(t, dt, parameters)`: the derivatives of `coefficients`' answers, parameter by parameter."""
     theta = symbols("theta", n_parameters)
-    values = [sympy.sympify(value) for value in run(coefficients, T, DT, theta)]
+    values = run(coefficients, T, DT, theta)
     answers = [value.diff(parameter) for parameter in theta for value in values]
     return compose("slopes", "t, dt, theta", {"theta": theta}, answers)
 
@@ -135,7 +149,7 @@ def terms(value: Element, observe: Element, n_parameters: int, wanted: tuple[int
         symbols("dx", n_tangents),
         symbols("totals", len(wanted) + n_tangents),
     )
-    outcome = sympy.sympify(run(value, run(observe, X), theta))
+    outcome = run(value, run(observe, X), theta)
     slope = outcome.diff(X)
     parts = [*(outcome.diff(theta[p]) for p in wanted), *(slope * direction for direction in dx)]
     answers = [total + part for total, part in zip(totals, parts, strict=True)]

@@ -15,55 +15,11 @@ from numba import njit
 
 from fastlam.elements import Element
 from fastlam.kernels import exponential, floats, logarithm, selection
+from fastlam.opaque import Log, Opaque, Sign, Where, sealed
 
 MAX_POWER = 64  # up to which a power is a product
 
 
-class Fma(sympy.Function):  # type: ignore[misc]
-    """A * b + c, rounded once."""
-
-    nargs = 3
-
-    def fdiff(self, argindex: int = 1) -> Any:
-        """Partial derivative."""
-        a, b, _ = self.args
-        return (b, a, sympy.S.One)[argindex - 1]
-
-
-class Exprel(sympy.Function):  # type: ignore[misc]
-    """(exp(x) - 1) / x."""
-
-    nargs = 1
-
-    def fdiff(self, argindex: int = 1) -> Any:
-        """Derivative."""
-        return ExprelSlope(self.args[0])
-
-
-class Where(sympy.Function):  # type: ignore[misc]
-    """V where u is above 0, else 0, whatever v is there: Where(u, v)."""
-
-    nargs = 2
-
-    def fdiff(self, argindex: int = 1) -> Any:
-        """Partial derivative, where there is one."""
-        return Where(self.args[0], sympy.S.One) if argindex == 2 else sympy.S.Zero
-
-
-class ExprelSlope(sympy.Function):  # type: ignore[misc]
-    """The derivative of Exprel."""
-
-    nargs = 1
-
-
-_CALLS: dict[Any, str] = {
-    Fma: "fma",
-    Exprel: "exprel",
-    ExprelSlope: "exprel_slope",
-    Where: "where_positive",
-    sympy.Abs: "abs",
-    **{getattr(sympy, name): name for name in ("exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh")},
-}
 _SCOPE: dict[str, Any] = {
     **{name: getattr(floats, name) for name in ("fma", "product")},
     **{name: getattr(exponential, name) for name in ("exp", "exprel", "exprel_slope")},
@@ -87,7 +43,7 @@ def compose(
     """
     text = _Text(arguments.partition(",")[0])
     parts, results = sympy.cse(
-        [_masked(sympy.sympify(a)) for a in answers], symbols=sympy.numbered_symbols("s_"), order="none"
+        [_masked(sealed(sympy.sympify(a))) for a in answers], symbols=sympy.numbered_symbols("s_"), order="none"
     )
     used = set().union(*(e.free_symbols for e in (*results, *(part for _, part in parts))))
     lines = [f"def {name}({arguments}):"]
@@ -106,22 +62,21 @@ def compose(
 
 
 def _masked(e: Any) -> Any:
-    """The steps in an expression as conditions: 0 where they are, even if the rest of the product is not finite."""
+    """Products with a Where or Sign as the Where of a product: 0 where it is, even if the rest is not finite there."""
     if not e.args:
         return e
-    if isinstance(e, sympy.DiracDelta):
-        return sympy.S.Zero  # almost nowhere anything else
-    if isinstance(e, sympy.sign):
-        return Where(_masked(e.args[0]), sympy.S.One) - Where(_masked(-e.args[0]), sympy.S.One)
-    if isinstance(e, sympy.Heaviside):
-        return Where(_masked(e.args[0]), sympy.S.One)
-    if e.is_Mul:
-        steps = [factor for factor in e.args if isinstance(factor, sympy.Heaviside)]
-        rest = e.func(*[_masked(factor) for factor in e.args if factor not in steps])
-        for factor in steps:
-            rest = Where(_masked(factor.args[0]), rest)
-        return rest
-    return e.func(*[_masked(argument) for argument in e.args])
+    arguments = [_masked(argument) for argument in e.args]
+    if isinstance(e, Sign):
+        (u,) = arguments
+        return Where(u, sympy.S.One) + Where(-u, sympy.S.NegativeOne)
+    if not e.is_Mul:
+        return e if tuple(arguments) == e.args else e.func(*arguments)
+    masks = [factor for factor in e.args if isinstance(factor, (Where, Sign))]
+    rest = e.func(*[masked for factor, masked in zip(e.args, arguments, strict=True) if factor not in masks])
+    for mask in masks:
+        u, *value = map(_masked, mask.args)
+        rest = Where(u, rest * value[0]) if value else Where(u, rest) + Where(-u, -rest)
+    return rest
 
 
 class _Text:
@@ -185,24 +140,16 @@ class _Text:
 
     def _powers(self, base: Any, exponent: Any) -> list[str]:
         """Factors whose product is base**exponent, for an exponent that is no negative number."""
-        if base is sympy.E:
-            return [f"exp({self.operand(exponent)})"]
         x = self.operand(base)
         if exponent.is_number and (2 * exponent).is_integer and exponent <= MAX_POWER:
             whole = int(exponent)
             return [*([self._power(x, whole // 2)] * 2 if whole > 1 else []), *([x] if whole % 2 else []),
                     *([f"sqrt({x})"] if exponent != whole else [])]  # fmt: skip
-        return [f"exp({self.operand(exponent * sympy.log(base))})"]
+        return [f"exp({self.operand(exponent * Log(base))})"]
 
     def _power(self, x: str, n: int) -> str:
         half = self._power(x, n // 2) if n > 1 else ""
         return x if n == 1 else self._product([half, half, *([x] if n % 2 else [])])
 
-    def _call(self, e: Any) -> str:
-        if isinstance(e, (sympy.Max, sympy.Min)):
-            name = "maximum" if isinstance(e, sympy.Max) else "minimum"
-            text, *others = map(self.operand, sorted(e.args, key=sympy.default_sort_key))
-            for other in others:
-                text = f"{name}({text}, {other})"
-            return text
-        return f"{_CALLS[type(e)]}({', '.join(map(self.rounded, e.args))})"
+    def _call(self, e: Opaque) -> str:
+        return f"{e.text}({', '.join(map(self.rounded, e.args))})"

@@ -5,6 +5,7 @@ What of a scheme's step depends on no path is a coefficient, computed once for a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import sympy
@@ -12,14 +13,17 @@ import sympy
 from fastlam.derivatives import DT, T, X, Z, symbols
 from fastlam.elements import Element
 from fastlam.expressions import read
-from fastlam.printing import Fma, compose
+from fastlam.opaque import Fma, sealed
+from fastlam.printing import compose
+
+X0 = sympy.Symbol("x0", real=True)
 
 
 def elements(drift: Any, diffusion: Any, names: tuple[str, ...], scheme: str) -> tuple[Element, Element, int]:
     """(step, coefficients, their number) of `dX = drift dt + diffusion dW` with parameters of these names."""
     theta = symbols("theta", len(names))
-    known = {"x": X, "t": T, **dict(zip(names, theta, strict=True))}
-    mu, sigma = read(drift, known, "Diffusion: drift"), read(diffusion, known, "Diffusion: diffusion")
+    known = {"x": X, "t": T, **dict(zip(names, theta, strict=True)), "x0": X0}
+    mu, sigma = _rate(drift, known, "drift"), _rate(diffusion, known, "diffusion")
     once = _Hoist()
     pull, scale = once(mu * DT), once(sigma * sympy.sqrt(DT))
     if scheme == "milstein":
@@ -33,11 +37,20 @@ def elements(drift: Any, diffusion: Any, names: tuple[str, ...], scheme: str) ->
     return step, coefficients, len(c)
 
 
+def _rate(expression: Any, known: Mapping[str, sympy.Symbol], name: str) -> Any:
+    rate = read(expression, known, f"Diffusion: {name}")
+    if X0 in rate.free_symbols:
+        raise ValueError(
+            f"Diffusion: {name} has x0, the state at time 0, which steps do not know: give its value another name too"
+        )
+    return sealed(rate)
+
+
 def functional(expression: Any, names: tuple[str, ...]) -> Element:
     """value(x, parameters) of a functional with parameters of these names."""
     theta = symbols("theta", len(names))
     outcome = read(expression, {"x": X, **dict(zip(names, theta, strict=True))}, "Functional: expression")
-    return compose("value", "x, theta", {"theta": theta}, [outcome], single=True)
+    return compose("value", "x, theta", {"theta": theta}, [sealed(outcome)], single=True)
 
 
 class _Hoist:
