@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -60,17 +60,32 @@ class Diffusion(Process):
     def __repr__(self) -> str:
         return f"Diffusion({str(self.drift)!r}, {str(self.diffusion)!r}, {self._parameters!r}, scheme={self.scheme!r})"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Diffusion) and self._all() == other._all()
+
+    def __hash__(self) -> int:
+        return hash((self.drift, self.diffusion, self.scheme, *sorted(self._parameters)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._all()  # made anew: a handle is of one Python process
+
+    def _all(self) -> tuple[Any, ...]:
+        return self.drift, self.diffusion, self._parameters, self.scheme
+
     def parameters(self) -> dict[str, Any]:
         """Parameters by name, `x0` the last."""
-        return self._parameters
+        return dict(self._parameters)
 
 
 @constant
 def _handle(drift: Any, diffusion: Any, names: tuple[str, ...], scheme: str) -> int:
+    for name, rate in (("drift", drift), ("diffusion", diffusion)):
+        if not isinstance(rate, Hashable):  # as the cache needs it; what is none of these fails as it is read
+            raise TypeError(f"Diffusion: {name} must be text, a SymPy expression or a real number, but is {rate!r}")
     return _registered(drift, diffusion, names, scheme)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024, typed=True)  # typed: True is no 1
 def _registered(drift: Any, diffusion: Any, names: tuple[str, ...], scheme: str) -> int:
     from fastlam.schemes import elements  # now: SymPy is needed for those that come as text alone
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
 from fastlam.elements import Dynamics, register
@@ -58,7 +58,11 @@ class Process:
 
 def _names(process: Any) -> tuple[str, ...]:
     """Fields of a dataclass or one of its instances, x0 the last."""
-    return (*[field.name for field in fields(process) if field.name != "x0"], "x0")
+    names = [field.name for field in fields(process)] if is_dataclass(process) else []
+    if "x0" not in names:
+        kind = process if isinstance(process, type) else type(process)
+        raise TypeError(f"{kind.__name__}: a process must be a dataclass with a field x0, its state at time 0")
+    return (*[name for name in names if name != "x0"], "x0")
 
 
 @dataclass(frozen=True)
