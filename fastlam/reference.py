@@ -11,6 +11,7 @@ The stream, for path p, time position j and noise stream s:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -75,16 +76,79 @@ def normals(
     return np.where(paths % np.uint64(2) == 1, -z, z) if antithetic else z
 
 
-def simulate(
-    mu: float, sigma: float, x0: float, times: np.ndarray, n_paths: int, *, seed: int, dtype: str,
+Step = Callable[[Any, Any, float, float], Any]  # step(x, z, t, dt): the state at t + dt of the states x at t, normals z
+Rate = Callable[[Any, float], Any]  # rate(x, t)
+
+
+def brownian(mu: float, sigma: float) -> Step:
+    """DX = mu dt + sigma dW, exactly."""
+    return lambda x, z, t, dt: x + (sigma * np.sqrt(dt) * z + mu * dt)
+
+
+def geometric_brownian(mu: float, sigma: float) -> Step:
+    """DX = mu X dt + sigma X dW, exactly."""
+    return lambda x, z, t, dt: x * np.exp((mu - sigma**2 / 2) * dt + sigma * np.sqrt(dt) * z)
+
+
+def ornstein_uhlenbeck(theta: float, mu: float, sigma: float) -> Step:
+    """DX = theta (mu - X) dt + sigma dW, exactly."""
+
+    def step(x: Any, z: Any, t: float, dt: float) -> Any:
+        variance = dt if theta == 0 else -np.expm1(-2 * theta * dt) / (2 * theta)
+        return x * np.exp(-theta * dt) - mu * np.expm1(-theta * dt) + sigma * np.sqrt(variance) * z
+
+    return step
+
+
+def cox_ingersoll_ross(kappa: float, theta: float, sigma: float) -> Step:
+    """DX = kappa (theta - X) dt + sigma sqrt(X) dW by full-truncation Euler; what is seen of a state is `positive`."""
+    return euler(lambda x, t: kappa * (theta - positive(x)), lambda x, t: sigma * np.sqrt(positive(x)))
+
+
+def positive(x: Any) -> Any:
+    """Max(x, 0)."""
+    return np.maximum(x, 0.0)
+
+
+def euler(drift: Rate, diffusion: Rate) -> Step:
+    """DX = drift(X, t) dt + diffusion(X, t) dW by Euler and Maruyama's scheme."""
+    return lambda x, z, t, dt: x + drift(x, t) * dt + diffusion(x, t) * np.sqrt(dt) * z
+
+
+def milstein(drift: Rate, diffusion: Rate, slope: Rate) -> Step:
+    """The same by Milstein's scheme; `slope` is that of the diffusion in x."""
+    plain = euler(drift, diffusion)
+    return lambda x, z, t, dt: plain(x, z, t, dt) + diffusion(x, t) * slope(x, t) * (z**2 - 1) * dt / 2
+
+
+def states(step: Step, x0: float, times: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """The states (m, n) at `times` after steps with the normals z (m, n), from x0 at time 0, in float64."""
+    x, t, rows = np.full(z.shape[1], float(x0)), 0.0, []
+    for time, normal in zip(np.asarray(times, np.float64).tolist(), z, strict=True):
+        x = step(x, normal, t, time - t)
+        t = time
+        rows.append(x)
+    return np.stack(rows)
+
+
+def follow(
+    step: Step, x0: float, times: np.ndarray, n_paths: int, *, seed: int, dtype: str,
     first_path: int = 0, antithetic: bool = False,
 ) -> np.ndarray:  # fmt: skip
-    """Brownian paths (m, n): x[j] = x[j-1] + (sigma sqrt(dt[j]) z[j] + mu dt[j]), x[-1] = x0, dt[0] = times[0]."""
+    """The states (m, n) of `n_paths` paths of the family of a seed."""
     paths = np.arange(n_paths, dtype=np.uint64) + np.uint64(first_path)
-    z = normals(paths, len(times), seed, dtype, antithetic=antithetic)
-    dt = np.diff(np.asarray(times, np.float64), prepend=0.0)
-    steps = (sigma * np.sqrt(dt))[:, None] * z + (mu * dt)[:, None]
-    return x0 + np.cumsum(steps, axis=0)
+    return states(step, x0, times, normals(paths, len(times), seed, dtype, antithetic=antithetic))
+
+
+def simulate(mu: float, sigma: float, x0: float, times: np.ndarray, n_paths: int, **stream: Any) -> np.ndarray:
+    """Brownian paths (m, n): x[j] = x[j-1] + (sigma sqrt(dt[j]) z[j] + mu dt[j]), x[-1] = x0, dt[0] = times[0]."""
+    return follow(brownian(mu, sigma), x0, times, n_paths, **stream)
+
+
+def polynomial(x: np.ndarray, coefficients: Any, center: float = 0.0) -> np.ndarray:
+    """sum_p coefficients[p] (x - center)**p, in float64."""
+    x = np.asarray(x, np.float64) - center
+    return np.sum([c * x**p for p, c in enumerate(coefficients)], axis=0)
 
 
 def mean_square(x: np.ndarray, lam: Any = 1.0) -> np.ndarray:
