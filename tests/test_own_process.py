@@ -1,0 +1,91 @@
+"""Diffusions that users define: of ten lines, with slots or mutable; what is missing from them."""
+
+import pickle
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numba import njit
+
+import fastlam
+from fastlam import reference
+from fastlam.kernels.floats import fma
+
+SEED = 2**63 + 5
+TIMES = np.array([0.0, 0.1, 0.25, 0.3, 1.0, 1.5, 1.75])  # the first is the start itself
+
+
+@njit(inline="always")
+def pulled(x, z, coefficients):
+    pull, scale = coefficients
+    return fma(scale, z, fma(-pull, x, x))
+
+
+@njit(inline="always")
+def pulled_coefficients(t, dt, parameters):
+    rate, sigma = parameters
+    return rate * dt, sigma * dt**0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Slotted(fastlam.Process):
+    rate: Any
+    sigma: Any
+    x0: Any = 1.0
+    step, coefficients = staticmethod(pulled), staticmethod(pulled_coefficients)
+    n_coefficients, nonnegative = 2, ("sigma",)
+
+
+@dataclass
+class Mutable(fastlam.Process):
+    rate: Any
+    sigma: Any
+    x0: Any = 1.0
+    step, coefficients = staticmethod(pulled), staticmethod(pulled_coefficients)
+    n_coefficients, nonnegative = 2, ("sigma",)
+
+
+@pytest.mark.parametrize("kind", [Slotted, Mutable])
+def test_own_process(kind):
+    """Against the reference's Euler scheme, in value and gradients."""
+    values = {"rate": 0.5, "sigma": 0.7, "x0": 1.5}
+    x = fastlam.simulate(kind(**values), TIMES, 1100, seed=SEED)
+
+    def by_reference(rate, sigma, x0):
+        step = reference.euler(lambda x, t: -rate * x, lambda x, t: sigma)
+        return reference.follow(step, x0, TIMES, 1100, seed=SEED, dtype="float64")
+
+    np.testing.assert_allclose(x, by_reference(**values), rtol=0, atol=1e-12)  # seven steps of numbers below 10
+    tensors = {name: torch.tensor(value, dtype=torch.float64, requires_grad=True) for name, value in values.items()}
+    fastlam.simulate_mean_square(kind(**tensors), torch.tensor(TIMES), 1100, seed=SEED).sum().backward()
+    for name, tensor in tensors.items():
+        ends = [by_reference(**{**values, name: values[name] + h}) for h in (-1e-5, 1e-5)]
+        slope = sum(sign * reference.mean_square(end).sum() for sign, end in zip((-1, 1), ends, strict=True)) / 2e-5
+        assert tensor.grad.item() == pytest.approx(slope, rel=1e-8)  # of central differences: 1e-10, 1e-16 / 1e-5
+    assert pickle.loads(pickle.dumps(kind(**values))) == kind(**values)
+    with pytest.raises(ValueError, match=rf"{kind.__name__}: sigma must be at least 0, but is -2"):
+        kind(1.0, -2.0)
+
+
+def test_mutable_process_is_checked_at_launch():
+    process = Mutable(1.0, 2.0)
+    process.sigma = -1.0
+    for launch in (fastlam.simulate, fastlam.simulate_mean_square):
+        with pytest.raises(ValueError, match="sigma must be at least 0, but is -1"):
+            launch(process, TIMES, 2, seed=1)
+
+
+def test_process_without_fields_or_x0():
+    class Plain(fastlam.Process):
+        pass
+
+    @dataclass
+    class Startless(fastlam.Process):
+        rate: float = 1.0
+
+    with pytest.raises(TypeError, match="Plain: a process must be a dataclass with a field x0"):
+        fastlam.simulate(Plain(), TIMES, 2, seed=1)
+    with pytest.raises(TypeError, match="Startless: a process must be a dataclass with a field x0"):
+        Startless()
