@@ -39,7 +39,10 @@ def row(benchmark: Any, full: bool) -> Callable[..., None]:
     ) -> None:
         benchmark.group = group
         benchmark.extra_info["row"] = name
-        benchmark.pedantic(function, rounds=rounds if full else 1, warmup_rounds=2 if full else 0, iterations=calls)
+        warmups = min(2, rounds - 1)  # what runs once is not warmed up
+        benchmark.pedantic(
+            function, rounds=rounds if full else 1, warmup_rounds=warmups if full else 0, iterations=calls
+        )
         if not full:
             return
         median = benchmark.stats.stats.median
