@@ -183,7 +183,7 @@ class _Launch:
         tiles = 1
         while (
             2 * tiles * cpu.TILE * self.nanoseconds <= CHUNK_NANOSECONDS
-            and n_tiles >= 16 * tiles * threads.thread_count()
+            and n_tiles >= 64 * tiles * threads.thread_count()
         ):
             tiles *= 2
         return tiles

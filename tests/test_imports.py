@@ -30,12 +30,16 @@ AT_THE_TOP = {
     "fastlam.functionals": {"fastlam.elements", "fastlam.kernels", "fastlam.parameters"},
     "fastlam.diffusion": {"fastlam.elements", "fastlam.kernels", "fastlam.parameters", "fastlam.processes"},
     # formulas that users write, and derivatives of elements: SymPy
+    "fastlam.opaque": {"sympy"},
     "fastlam.algebra": {"sympy"},
     "fastlam.expressions": {"sympy", "fastlam.algebra"},
-    "fastlam.printing": {"numba", "sympy", "fastlam.elements", "fastlam.kernels"},
-    "fastlam.derivatives": {"numpy", "sympy", "fastlam.elements", "fastlam.kernels", "fastlam.printing"},
+    "fastlam.printing": {"numba", "sympy", "fastlam.elements", "fastlam.kernels", "fastlam.opaque"},
+    "fastlam.derivatives": {
+        *("numpy", "sympy", "fastlam.elements", "fastlam.kernels", "fastlam.opaque", "fastlam.printing"),
+    },
     "fastlam.schemes": {
-        *("sympy", "fastlam.derivatives", "fastlam.elements", "fastlam.expressions", "fastlam.printing"),
+        *("sympy", "fastlam.derivatives", "fastlam.elements", "fastlam.expressions", "fastlam.opaque"),
+        "fastlam.printing",
     },
     # what launches kernels
     "fastlam.rows": {"numpy", "torch", "fastlam.arrays", "fastlam.elements", "fastlam.threads", "fastlam.kernels"},

@@ -21,9 +21,9 @@ def test_example_runs(block):
     if "result" in names:  # trained one epoch by hand, and by fit
         assert abs(names["lam"].item() - 0.25) < 0.05
         assert abs(names["result"].lam - 0.25) < 1e-6
-    elif "optimizer" in names:  # 0.1: a few times what the last steps of Adam wander
-        for name, truth in (("lam", 0.25), ("mu", 2.0), ("sigma", 1.0)):
-            assert abs(names[name].item() - truth) < 0.1
+    elif "optimizer" in names:  # sigma is the least known: the noise of a batch's means, in the loss, pulls it down
+        for name, truth, tolerance in (("lam", 0.25, 0.05), ("mu", 2.0, 0.2), ("sigma", 1.0, 0.3)):
+            assert abs(names[name].item() - truth) < tolerance
     else:  # the exact stationary law: mean mu, variance sigma**2 / (2 theta), t = 1
         x = names["x"][-1]
         assert abs(x.var() - 0.3**2 / 4 * (1 - 2.718281828**-4)) < 5 * 0.0225 * (2 / len(x)) ** 0.5
