@@ -13,8 +13,8 @@ from torch.autograd import forward_ad
 
 from fastlam.elements import constant
 
-SECOND_ORDER = "derivatives of a Monte Carlo mean are of first order: a second derivative is not known"
-COMPILED = "torch.func's derivatives of a Monte Carlo mean cannot be compiled: leave torch.compile out"
+SECOND_ORDER = "pathwise derivatives are of first order: a second derivative in parameters of a mean is not known"
+COMPILED = "forward-mode and torch.func's derivatives of a mean cannot be compiled: leave torch.compile out"
 
 
 class FirstOrder(torch.autograd.Function):
@@ -42,6 +42,11 @@ class FirstOrder(torch.autograd.Function):
         raise NotImplementedError(SECOND_ORDER)
 
 
+def _product(jacobian: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
+    """Jacobian (K, ...) times grad (...), summed over all of it; not flattened in vain: torch's old vmap cannot."""
+    return jacobian @ grad if jacobian.ndim == 2 else jacobian.flatten(1) @ grad.flatten()
+
+
 class _Attach(torch.autograd.Function):
     """value (...), with jacobian (K, ...) as its derivative in theta (K,)."""
 
@@ -56,7 +61,7 @@ class _Attach(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        return FirstOrder.apply(*ctx.saved_tensors).flatten(1) @ grads[0].flatten(), None, None
+        return _product(FirstOrder.apply(*ctx.saved_tensors), grads[0]), None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
@@ -82,8 +87,6 @@ class _AttachPlain(torch.autograd.Function):
 class _AttachCompiled(torch.autograd.Function):
     """The same where torch.compile traces: it takes no Function with a jvp, and its graphs differentiate once."""
 
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor) -> torch.Tensor:
         return value.clone()
@@ -94,7 +97,7 @@ class _AttachCompiled(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        return ctx.saved_tensors[0].flatten(1) @ grads[0].flatten(), None, None
+        return _product(ctx.saved_tensors[0], grads[0]), None, None
 
 
 def attach(theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor, wanted: tuple[int, ...]) -> torch.Tensor:
@@ -103,6 +106,10 @@ def attach(theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor, wan
         return value
     some = theta if len(wanted) == len(theta) else theta[list(wanted)]
     if check_compiled():
+        if (
+            traced_transform()
+        ):  # vmap: there torch.compile drops a Function's gradient: plus what is 0, and differentiates
+            return value + ((some - some.detach()) @ jacobian.flatten(1)).reshape(value.shape)
         return cast(torch.Tensor, _AttachCompiled.apply(some, value, jacobian))
     function = _Attach if under_transform() else _AttachPlain
     return cast(torch.Tensor, function.apply(some, value, jacobian))
@@ -119,6 +126,12 @@ def check_compiled() -> bool:
     if compiling and _differentiating():
         raise NotImplementedError(COMPILED)
     return compiling
+
+
+@constant
+def traced_transform() -> bool:
+    """Is code that torch.compile traces under a torch.func transform, or forward-mode AD?"""
+    return under_transform()
 
 
 @constant

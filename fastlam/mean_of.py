@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -110,10 +111,11 @@ class _RowsCompiled(torch.autograd.Function):
         return torch.ops.fastlam.mean_slopes(x, theta, grads[0], index, ctx.payoff), grads[0], None, None, None
 
 
-def mean(x: torch.Tensor, payoff: int, values: tuple[Any, ...], index: Any) -> torch.Tensor:
+def mean(x: torch.Tensor, payoff: int, named: Mapping[str, Any], index: Any) -> torch.Tensor:
     """`fastlam.mean` for tensors, of the functional with this record and these parameters."""
     picked = check_index(index, x, "mean")
-    theta, wanted = parameters.vector(values), parameters.wanted(values)
+    values = tuple(named.values())
+    theta, wanted = parameters.vector("mean", tuple(named), values), parameters.wanted(values)
     plain = not (torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or under_transform())
     op = _mean_cpu if plain else torch.ops.fastlam.mean
     table = op(x.detach(), theta.detach(), picked, payoff, list(wanted))

@@ -64,9 +64,9 @@ def mean(functional: PathFunctional, x: Any, *, index: Any = None) -> Any:
         return montecarlo.mean_square(x, functional.factor, index=index)
     torch_like = arrays.is_torch(x, "mean: x")
     rows.check_rows(x, "mean")
-    values = tuple(functional.parameters().values())
     if torch_like:
-        return mean_of.mean(x, functional.handle, values, index)
+        return mean_of.mean(x, functional.handle, functional.parameters(), index)
+    values = tuple(functional.parameters().values())
     _check_no_tensors("mean: x", values)
     answer = rows.array_terms(x, record(functional.handle), np.array(values, np.float64), (), index)
     return answer[0].astype(arrays.dtype_name(x))[()]
@@ -205,12 +205,14 @@ def _simulate_mean(
         raise TypeError(f"{name}: process must be a diffusion such as fastlam.Brownian, but is {process!r}")
     torch_like = check_times(name, times)
     which = stream(name, seed, first_path, n_paths, antithetic, dtype, times, MOST_PATHS)
+    if not isinstance(return_stderr, (bool, np.bool_)):
+        raise TypeError(f"{name}: return_stderr must be True or False, but is {return_stderr!r}")
     if return_stderr and which.antithetic and (which.first_path % 2 or which.n_paths % 2):
         raise ValueError(f"{name}: with antithetic and return_stderr, first_path and n_paths must be even: whole pairs")
-    values = (*functional.parameters().values(), *process.parameters().values())
+    _check_progress(name, progress)
     means = _tensor_means if torch_like else _array_means
     with progress_to(progress) if progress is not None else nullcontext():
-        mean, stderr = means(name, functional, process, values, times, which, bool(return_stderr))
+        mean, stderr = means(name, functional, process, times, which, bool(return_stderr))
     return (mean, stderr) if return_stderr else mean
 
 
@@ -221,14 +223,18 @@ def _check_no_tensors(name: str, values: tuple[Any, ...]) -> None:
         raise TypeError(f"{name} is a NumPy array, but a parameter is a tensor: pass torch.from_numpy({argument})")
 
 
-def _array_means(
-    name: str, functional: Any, process: Any, values: Any, times: Any, which: Any, return_stderr: bool
-) -> Any:
-    for value in (*values, functional.factor):
-        if isinstance(value, torch.Tensor):
-            raise TypeError(
-                f"{name}: times is a NumPy array, but a parameter is a tensor: pass torch.from_numpy(times)"
-            )
+def _check_progress(name: str, progress: Any) -> None:
+    if progress is None:
+        return
+    if not callable(progress):
+        raise TypeError(f"{name}: progress must be callable as progress(paths_done, n_paths), but is {progress!r}")
+    if torch.compiler.is_compiling():
+        raise NotImplementedError(f"{name}: progress cannot be called from compiled code: leave it out there")
+
+
+def _array_means(name: str, functional: Any, process: Any, times: Any, which: Any, return_stderr: bool) -> Any:
+    values = (*functional.parameters().values(), *process.parameters().values())
+    _check_no_tensors(f"{name}: times", (*values, functional.factor))
     theta = np.array(values, np.float64)
     table = mean_table(
         record(process.handle), record(functional.handle), theta, (), time_grid(name, times), which, return_stderr
@@ -238,13 +244,15 @@ def _array_means(
     return factor * mean, abs(factor) * table[-1].astype(which.real) if return_stderr else None
 
 
-def _tensor_means(
-    name: str, functional: Any, process: Any, values: Any, times: Any, which: Any, return_stderr: bool
-) -> Any:
-    theta, wanted = parameters.vector(values), parameters.wanted(values)
-    table = pathwise.table(theta, times, process.handle, functional.handle, wanted, which, return_stderr)
+def _tensor_means(name: str, functional: Any, process: Any, times: Any, which: Any, return_stderr: bool) -> Any:
+    names, values = zip(*functional.parameters().items(), *process.parameters().items(), strict=True)
+    theta, wanted = parameters.vector(name, names, values), parameters.wanted(values)
+    table = pathwise.table(name, theta, times, process.handle, functional.handle, wanted, which, return_stderr)
     real = getattr(torch, which.real)
     mean = attach(theta, table[0], table[1 : 1 + len(wanted)], wanted).to(real)
     factor = autograd.check_lam(functional.factor, mean, mean, name)
-    stderr = table[-1].to(real) * torch.as_tensor(factor).detach().abs() if return_stderr else None
+    if not return_stderr:
+        return factor * mean, None
+    scale: Any = factor.detach() if isinstance(factor, torch.Tensor) else factor
+    stderr = abs(scale) * table[-1].to(real)
     return factor * mean, stderr

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.autograd import forward_ad
 
+from fastlam.attach import traced_transform
 from fastlam.elements import Dynamics
 
 
@@ -25,6 +26,8 @@ def checked(name: str, value: Any, least: float | None = None) -> Any:
         if _readable(value):
             check_value(name, value.item(), least)
         return value
+    if torch.compiler.is_compiling():  # which sees no NumPy, nor a number's value: that is checked where it is used
+        return float(value) if type(value) in (float, int) else checked(name, torch.as_tensor(value), least)
     try:
         if isinstance(value, (str, bytes, bool, np.bool_, complex, np.complexfloating)) or (
             np.ndim(value) > 0 and np.size(value) != 1
@@ -66,14 +69,19 @@ def check_value(name: str, number: float, least: float | None) -> None:
         raise ValueError(f"{name} must be at least {least:g}, but is {number}")
 
 
-def vector(values: Sequence[Any]) -> torch.Tensor:
+def vector(name: str, names: Sequence[str], values: Sequence[Any]) -> torch.Tensor:
     """The parameters' values (K,) in float64, differentiable in those that are tensors."""
-    if not values:
-        return torch.empty(0, dtype=torch.float64)
-    return torch.stack([
-        value.reshape(()).double() if isinstance(value, torch.Tensor) else torch.tensor(value, dtype=torch.float64)
-        for value in values
-    ])  # fmt: skip
+    if not names:
+        return torch.empty(0, dtype=torch.float64, device="cpu")
+    return torch.stack([_scalar(f"{name}: {key}", value) for key, value in zip(names, values, strict=True)])
+
+
+def _scalar(name: str, value: Any) -> torch.Tensor:
+    if not isinstance(value, torch.Tensor):
+        return torch.tensor(value, dtype=torch.float64, device="cpu")  # whatever torch's default device is
+    if not value.is_cpu:
+        raise TypeError(f"{name} is on {value.device}, but this version computes on the CPU: pass its .cpu()")
+    return value.reshape(()).double()
 
 
 def wanted(values: Sequence[Any]) -> tuple[int, ...]:
@@ -97,8 +105,8 @@ def floats(name: str, parameters: Mapping[str, Any], dynamics: Dynamics) -> list
 
 def tracked(tensor: torch.Tensor) -> bool:
     """Does anything differentiate in this tensor: a graph, a torch.func transform, forward-mode AD?"""
-    if torch.compiler.is_compiling():
-        return tensor.requires_grad
+    if torch.compiler.is_compiling():  # in a transform it hides from whom a tensor is tracked: any may be
+        return traced_transform() or (tensor.requires_grad and torch.is_grad_enabled())
     while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         if torch._C._functorch.is_gradtrackingtensor(tensor):
             return True

@@ -6,12 +6,14 @@ that differentiates.
 
 from __future__ import annotations
 
+import sys
 from typing import Any, cast
 
 import numpy as np
 import torch
+from torch.autograd import forward_ad
 
-from fastlam.attach import by_loop, under_transform
+from fastlam.attach import COMPILED, by_loop, under_transform
 from fastlam.elements import record
 from fastlam.one_pass import mean_table
 from fastlam.stream import Stream, time_grid
@@ -25,28 +27,50 @@ _library.define(
 
 def _simulate_mean_cpu(
     theta: torch.Tensor, times: torch.Tensor, dynamics: int, payoff: int, wanted: list[int], n_paths: int,
-    stream: list[int], antithetic: bool, real: str, stderr: bool,
+    stream: list[int], antithetic: bool, real: str, stderr: bool, name: str = "simulate_mean",
 ) -> torch.Tensor:  # fmt: skip
     seed, first = (low + (high << 32) for low, high in (stream[:2], stream[2:]))
     which = Stream(seed, first, n_paths, antithetic, real)
-    grid = time_grid("simulate_mean", times)
+    grid = time_grid(name, times)
     rows = mean_table(record(dynamics), record(payoff), theta.detach().numpy(), tuple(wanted), grid, which, stderr)
     return torch.from_numpy(np.ascontiguousarray(rows))
 
 
+_alone = torch._disable_dynamo(_simulate_mean_cpu)  # type: ignore[attr-defined]  # its first call imports torch._dynamo
+
+
+def _uncompiled(*arguments: Any) -> torch.Tensor:
+    """The op's work; torch.compile, where it runs what it could not compile, must not look into SymPy and numba."""
+    return (_alone if "torch._dynamo" in sys.modules else _simulate_mean_cpu)(*arguments)
+
+
 def table(
-    theta: torch.Tensor, times: torch.Tensor, dynamics: int, payoff: int, wanted: tuple[int, ...],
+    name: str, theta: torch.Tensor, times: torch.Tensor, dynamics: int, payoff: int, wanted: tuple[int, ...],
     which: Stream, stderr: bool,
 ) -> torch.Tensor:  # fmt: skip
     """`one_pass.mean_table` as a tensor without derivatives, (1 + len(wanted) + stderr, m) float64."""
     plain = not (torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or under_transform())
-    op = _simulate_mean_cpu if plain else torch.ops.fastlam.simulate_mean
     words = [part for number in (which.seed, which.first_path) for part in (number % 2**32, number >> 32)]
     numbers = list(wanted), which.n_paths, words, which.antithetic, which.real, stderr
-    return cast(torch.Tensor, op(theta.detach(), times, dynamics, payoff, *numbers))
+    values = theta if torch.compiler.is_compiling() and not wanted else theta.detach()
+    arguments = values, times, dynamics, payoff, *numbers
+    if plain:
+        return _uncompiled(*arguments, name)
+    return cast(torch.Tensor, torch.ops.fastlam.simulate_mean(*arguments))
 
 
-_library.impl("simulate_mean", _simulate_mean_cpu, "CPU")
+def _simulate_mean_autograd(theta: torch.Tensor, *others: Any) -> torch.Tensor:
+    """Raise where torch would take for zero the derivative that the op does not have: a compiled graph cannot ask."""
+    if (theta.requires_grad and torch.is_grad_enabled()) or (
+        forward_ad._current_level >= 0 and forward_ad.unpack_dual(theta).tangent is not None
+    ):
+        raise NotImplementedError(COMPILED)
+    with torch._C._AutoDispatchBelowAutograd():
+        return torch.ops.fastlam.simulate_mean(theta, *others)
+
+
+_library.impl("simulate_mean", _uncompiled, "CPU")
+_library.impl("simulate_mean", _simulate_mean_autograd, "Autograd")
 
 
 @torch.library.register_fake("fastlam::simulate_mean")

@@ -24,7 +24,7 @@ AT_THE_TOP = {
     "fastlam.threads": {"numpy", "torch", "fastlam.kernels"},  # torch for its thread count
     "fastlam.elements": set(),
     "fastlam.stream": {"numpy", "fastlam.arrays"},
-    "fastlam.parameters": {"numpy", "torch", "fastlam.elements"},
+    "fastlam.parameters": {"numpy", "torch", "fastlam.attach", "fastlam.elements"},
     # the diffusions and functionals: their elements
     "fastlam.processes": {"fastlam.elements", "fastlam.kernels", "fastlam.parameters"},
     "fastlam.functionals": {"fastlam.elements", "fastlam.kernels", "fastlam.parameters"},

@@ -1,0 +1,165 @@
+"""Gradients of simulate_mean along paths: against finite differences, closed forms and NumPy; of whom, how typed."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from simulate_mean_cases import PROCESS, TIMES, TORCH_TIMES, VALUES, leaf, leaves, mean_square, spy_on_launches
+
+import fastlam
+
+# torch's own forward-mode AD still goes through torch.jit, on its first use in a process.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+KINDS = pytest.mark.parametrize("kind", VALUES, ids=lambda kind: kind.__name__)
+
+
+def exact_mean_square(kind, theta, t):
+    """E X(t)**2, where `theta` are the parameters in order."""
+    if kind is fastlam.Brownian:
+        mu, sigma, x0 = theta
+        return (x0 + mu * t) ** 2 + sigma**2 * t
+    if kind is fastlam.GeometricBrownian:
+        mu, sigma, x0 = theta
+        return x0**2 * torch.exp((2 * mu + sigma**2) * t)
+    rate, mu, sigma, x0 = theta
+    mean = mu + (x0 - mu) * torch.exp(-rate * t)
+    return mean**2 + sigma**2 * -torch.expm1(-2 * rate * t) / (2 * rate)
+
+
+@KINDS
+def test_finite_differences(kind):
+    """In all parameters and lam, reverse and forward, with the same paths on both sides of a difference."""
+
+    def k(theta, lam):
+        return mean_square(kind(*theta.unbind()), lam=lam, n_paths=200)
+
+    assert torch.autograd.gradcheck(k, (leaf(VALUES[kind]), leaf(0.3)), check_forward_ad=True)
+    assert torch.autograd.gradcheck(k, (leaf(VALUES[kind]), leaf([0.3, -1.0, 2.0])), check_forward_ad=True)
+
+
+@KINDS
+def test_closed_forms(kind):
+    """Within 4 standard errors, which 32 slices of the family tell, of each derivative at each time; a fixed seed."""
+    slices = []
+    for part in range(32):
+        process, theta = leaves(kind)
+        k = mean_square(process, n_paths=4096, first_path=4096 * part)
+        slices.append(torch.stack([torch.stack(torch.autograd.grad(v, theta, retain_graph=True)) for v in k]))
+    got = torch.stack(slices)  # (slice, time, parameter)
+    want = torch.func.jacrev(lambda theta: exact_mean_square(kind, theta.unbind(), TORCH_TIMES))(leaf(VALUES[kind]))
+    stderr = got.std(0) / 32**0.5
+    assert (stderr < 0.05 * want.abs()).all()  # so that the next line says something
+    assert ((got.mean(0) - want).abs() < 4 * stderr).all()
+
+
+@pytest.mark.parametrize("wanted", [(), (0,), (1,), (2,), (0, 2), (0, 1, 2)], ids=str)
+def test_only_what_is_asked_for_is_computed(wanted, monkeypatch):
+    launches = spy_on_launches(monkeypatch)
+    parameters = [leaf(value).requires_grad_(p in wanted) for p, value in enumerate(VALUES[fastlam.Brownian])]
+    k = mean_square(fastlam.Brownian(*parameters), lam=leaf(0.5))
+    assert launches == [wanted]
+    k.sum().backward()
+    assert [p for p, parameter in enumerate(parameters) if parameter.grad is not None] == list(wanted)
+    assert launches == [wanted]  # backward simulates nothing
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_nothing_is_computed_without_a_graph(mode, monkeypatch):
+    launches = spy_on_launches(monkeypatch)
+    process, _ = leaves(fastlam.Brownian)
+    want = mean_square(process)
+    with mode():
+        k = mean_square(process)
+        made_there = mean_square(fastlam.Brownian(*[leaf(value) for value in VALUES[fastlam.Brownian]]))
+    assert launches == [(0, 1, 2), (), ()]
+    assert not k.requires_grad
+    assert torch.equal(k, want)
+    assert torch.equal(made_there, want)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("times", [TORCH_TIMES, TORCH_TIMES.float()], ids=["float64 times", "float32 times"])
+def test_shapes_and_dtypes(shape, dtype, times):
+    """The gradient has the parameter's, and is that of a float64 parameter, rounded."""
+    mu = torch.full(shape, 0.25, dtype=dtype, requires_grad=True)  # in every dtype
+    k = mean_square(fastlam.Brownian(mu, 0.7, 1.5), times)
+    assert k.dtype == times.dtype
+    k.sum().backward()
+    assert (mu.grad.shape, mu.grad.dtype) == (shape, dtype)
+    exact = leaf(0.25)
+    mean_square(fastlam.Brownian(exact, 0.7, 1.5), times).sum().backward()
+    assert torch.equal(mu.grad, exact.grad.to(dtype).reshape(shape))
+
+
+def test_parameter_updated_in_place():
+    """One process object through a training: its values are read at each call; a graph keeps those that it saw."""
+    mu = torch.nn.Parameter(torch.tensor(0.3, dtype=torch.float64))
+    process = fastlam.Brownian(mu, 0.7, 1.5)
+    before = mean_square(process)
+    with torch.no_grad():
+        mu.add_(1.0)
+    for k, value in ((mean_square(process), 1.3), (before, 0.3)):
+        reference = leaf(value)
+        want = mean_square(fastlam.Brownian(reference, 0.7, 1.5))
+        assert torch.equal(k, want)
+        assert torch.equal(torch.autograd.grad(k.sum(), mu)[0], torch.autograd.grad(want.sum(), reference)[0])
+
+
+def test_one_parameter_in_two_places():
+    """As mu and as center; lam a function of it too: torch adds the three up."""
+    a = leaf(0.3)
+    parts = [leaf(0.3) for _ in range(3)]
+
+    def k(mu, center, lam):
+        return (
+            fastlam.simulate_mean(
+                fastlam.Polynomial([1.0, 0.5, 2.0], center), fastlam.Brownian(mu, 0.7, 1.5), TORCH_TIMES, 500, seed=3
+            )
+            * lam.exp()
+        )
+
+    (got,) = torch.autograd.grad(k(a, a, a).sum(), a)
+    want = torch.autograd.grad(k(*parts).sum(), parts)
+    torch.testing.assert_close(got, sum(want), rtol=1e-14, atol=0)  # two additions
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["list of tensors", "one tensor"])
+def test_parameters_of_a_polynomial(whole):
+    """Against NumPy; 500 terms of order one, each side rounded less than a hundred times."""
+    values, center = [0.5, -0.2, 1.0], leaf(0.1)
+    coefficients = leaf(values) if whole else [leaf(value) for value in values]
+    polynomial = fastlam.Polynomial(coefficients, center)
+    k = fastlam.simulate_mean(polynomial, PROCESS, TORCH_TIMES, 500, seed=3)
+    x = fastlam.simulate(PROCESS, TIMES, 500, seed=3) - 0.1
+    np.testing.assert_allclose(k.detach(), (0.5 - 0.2 * x + x**2).mean(axis=1), rtol=1e-13)
+    k.sum().backward()
+    got = coefficients.grad if whole else [coefficient.grad.item() for coefficient in coefficients]
+    np.testing.assert_allclose(got, [(x**p).mean(axis=1).sum() for p in range(3)], rtol=1e-13)
+    np.testing.assert_allclose(center.grad, -(-0.2 + 2 * x).mean(axis=1).sum(), rtol=1e-13)
+
+
+def test_parameters_of_a_functional():
+    """A call's value in its strike and in the drift of what it is on; as above."""
+    strike, mu = leaf(1.2), leaf(0.3)
+    call = fastlam.Functional("max(x - strike, 0)", {"strike": strike})
+    fastlam.simulate_mean(call, fastlam.Brownian(mu, 0.7, 1.5), TORCH_TIMES, 500, seed=3).sum().backward()
+    paid = fastlam.simulate(PROCESS, TIMES, 500, seed=3) > 1.2
+    np.testing.assert_allclose(strike.grad, -paid.mean(axis=1).sum(), rtol=1e-13)
+    np.testing.assert_allclose(mu.grad, (paid.mean(axis=1) * TIMES).sum(), rtol=1e-13)
+
+
+def test_python_threads():
+    """Two threads at once, each with its own slice of the family, as loaders have: what one alone gives."""
+
+    def gradient(part):
+        process, theta = leaves(fastlam.Brownian)
+        k = mean_square(process, n_paths=20_001, first_path=20_001 * part)
+        return torch.stack(torch.autograd.grad(k.sum(), theta))
+
+    want = [gradient(part) for part in range(40)]
+    with ThreadPoolExecutor(2) as pool:
+        got = list(pool.map(gradient, range(40)))
+    assert torch.equal(torch.stack(got), torch.stack(want))
+    assert len({tuple(row.tolist()) for row in want}) == 40
