@@ -154,7 +154,7 @@ def test_a_failed_write_leaves_the_old_files(fastlam_, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "fsync", interrupt)
-    code, _, stderr = fastlam_("fit", *SMALL)
+    code, _, stderr = fastlam_("fit", *SMALL, "--lr", 0.1)
     assert (code, stderr) == (130, "fastlam fit: interrupted\n")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"fit.json": "old", "fit.png": "old"}
 

@@ -20,7 +20,7 @@ TIMES = np.arange(1, 41) / 10
 def problem(n_paths: int = 60, noise: float = 0.05, dtype: str = "float64", **options: object):
     x = fastlam.simulate(fastlam.Brownian(mu=0.05, sigma=0.2), TIMES, n_paths, seed=7, dtype=dtype)
     k = fastlam.mean_square(x, lam=0.25) * (1 + noise * np.random.default_rng(0).standard_normal(len(x)))
-    return x, fastlam.fit(x, k, **{"epochs": 3, **options})
+    return x, fastlam.fit(x, k, **{"epochs": 3, "lr": 0.1, **options})
 
 
 def panels(figure):
