@@ -1,5 +1,6 @@
 """`fastlam fit`: what it computes, prints and writes."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -111,9 +112,17 @@ def test_divergence_is_a_failure_with_its_remedy(fastlam_, tmp_path):
     assert written(tmp_path)["lam"] is None
 
 
-def test_divergence_of_auto_does_not_advise_auto(fastlam_):
-    """lam0 * mean(x**2) is beyond float64: no learning rate helps."""
-    code, _, stderr = fastlam_("fit", *SMALL, "--x0", 100, "--lam0", 1e308, "--optimizer", "sgd")
+def test_auto_comes_back_from_the_largest_lam0(fastlam_):
+    """lam0 * mean(x**2) is beyond float64: fit scales it."""
+    code, stdout, _ = fastlam_("fit", *SMALL, "--x0", 100, "--lam0", 1e308, "--optimizer", "sgd")
+    assert code == 0
+    assert float(table(stdout)["trained lam"]) < 1e308
+
+
+def test_divergence_of_auto_does_not_advise_auto(fastlam_, monkeypatch):
+    fit = fastlam.fit
+    monkeypatch.setattr(fastlam, "fit", lambda *a, **named: dataclasses.replace(fit(*a, **named), lam=float("nan")))
+    code, _, stderr = fastlam_("fit", *SMALL)
     assert code == 1
     last = stderr.splitlines()[-1]
     assert re.match(r"fastlam fit: error: training diverged with --lr auto: try --lr [\d.e-]+, or another", last)
