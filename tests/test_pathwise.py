@@ -1,4 +1,4 @@
-"""Gradients of simulate_mean along paths: against finite differences, closed forms and NumPy; of whom, how typed."""
+"""Gradients of simulate_mean: against finite differences, closed forms and NumPy; in whom, in which dtype."""
 
 from concurrent.futures import ThreadPoolExecutor
 

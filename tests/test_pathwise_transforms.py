@@ -31,7 +31,7 @@ def backward(f, *values):
 
 
 def jacobian():
-    """D k / d mu, a backward for each time."""
+    """Of k in mu, by a backward for each time."""
     mu = leaf(0.3)
     return torch.stack([torch.autograd.grad(value, mu, retain_graph=True)[0] for value in k(mu)])
 
@@ -153,7 +153,7 @@ def test_second_derivative_in_a_parameter(second):
 
 
 def test_second_derivatives_in_lam():
-    """K is lam times what lam is not in."""
+    """Of k, which is lam times what lam is not in."""
     mean = k(MU, lam=ONE)
     assert torch.equal(func.hessian(lambda lam: k(MU, lam=lam))(LAM), torch.zeros(3, dtype=torch.float64))
     want = 2 * mean.square().sum()
