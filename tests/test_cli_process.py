@@ -23,7 +23,7 @@ def start(*arguments: object, cwd: Path) -> subprocess.Popen:
 
 
 def test_as_a_program(tmp_path):
-    with start("fit", *SMALL, cwd=tmp_path) as process:
+    with start("fit", *SMALL, "--lr", 0.1, cwd=tmp_path) as process:
         stdout, stderr = process.communicate()
     assert (process.returncode, stderr) == (0, "")
     assert re.search(r"true lam +0\.25\s", stdout)
