@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 
 from fastlam.elements import constant
 
-SECOND_ORDER = "pathwise derivatives are of first order: a second derivative in parameters of a mean is not known"
+SECOND_ORDER = "pathwise derivatives are of first order: a second derivative in parameters of a simulation is not known"
 COMPILED = "forward-mode and torch.func's derivatives of a mean cannot be compiled: leave torch.compile out"
 
 

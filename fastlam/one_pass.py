@@ -88,8 +88,9 @@ def mean_table(
     problem = dynamics, payoff, theta
     if not stderr:
         answer = _Launch(*problem, wanted, grid, stream).sums(_progress.get()) / stream.n_paths
-    else:  # squares are summed about the value on one path, so that what is left of them is not rounding
-        shift = _Launch(*problem, (), grid, stream._replace(n_paths=1, antithetic=False)).sums()[0]
+    else:  # squares are summed about the value on one path or pair, so that what is left of them is not rounding
+        pair = 2 if stream.antithetic else 1
+        shift = _Launch(*problem, (), grid, stream._replace(n_paths=pair)).sums()[0] / pair
         sums = _Launch(*problem, wanted, grid, stream, shift).sums(_progress.get())
         answer = sums / stream.n_paths
         answer[-1] = _stderr(sums[-1], answer[0] - shift, stream.n_paths // (2 if stream.antithetic else 1))
