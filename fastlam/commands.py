@@ -6,24 +6,21 @@ import importlib.metadata
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import fastlam
 from fastlam import arrays, options
 from fastlam.data import check_target, load_paths, load_targets, load_times, new_npy, save_paths
+from fastlam.progress_bar import Advance, progress_bar
 from fastlam.readers import check_suffix
 
 SLICE = 2**24  # elements simulated at a time into a .npy file
-
-Advance = Callable[[str, int, int], None]
 
 app = typer.Typer(add_completion=False, cls=options.Group)
 
@@ -57,6 +54,7 @@ def fit(
     dtype: options.Dtype = options.Real.SINGLE,
     true_lam: options.TrueLam = 0.25,
     noise: options.Noise = 0.0,
+    one_pass: options.OnePass = False,
     lam0: options.Lam0 = 0.0,
     optimizer: options.Optimizer = "adam",
     lr: options.Lr = "auto",
@@ -71,32 +69,34 @@ def fit(
     """Train lam on simulated paths, or on those of a file, and compare it with the closed form.
 
     Without options: 20,000 paths x 1,000 times, targets made with lam = 0.25, training from lam = 0 on shuffled times.
+    The lam found on simulated paths is tried on as many others of the seed's family.
     """
-    from fastlam import report  # now: what it needs for the picture should be known missing before the work
+    from fastlam import fitted, report  # now: what they need for the picture should be known missing before the work
 
     given = options.given_options(context)
     options.check_fit(given)
     rate = lr if lr == "auto" else options.number("--lr", lr, "a number or auto")
     files = _make_folder(out)
     _use_threads(threads)
+    training: dict[str, Any] = {
+        "lam0": lam0, "optimizer": optimizer, "lr": rate, "epochs": epochs, "batch_size": batch_size,
+        "holdout": holdout, "seed": seed,
+    }  # fmt: skip
     start = time.perf_counter()
-    with _progress("paths") as advance:
+    with progress_bar("paths") as advance:
+        training["progress"] = lambda done, total: advance("train", done, total)
         if paths is not None and targets is not None:
             x, k = _load(paths, targets, layout.value)
-            times = _times_to_draw(paths, len(x))
+            times, read = _times_to_draw(paths, len(x)), time.perf_counter() - start
+            advance("means", 0, 0)
+            done = fitted.fit_read(x, k, times, training, read)
         else:
             times = options.time_grid(n_times, dt, horizon, given)
             process = fastlam.Brownian(mu=mu, sigma=sigma, x0=x0)
-            x = fastlam.simulate(process, times, n_paths, seed=seed, dtype=dtype.value)
-            k = _make_targets(x, true_lam, noise, seed)
-        seconds = {"simulate" if paths is None else "read": time.perf_counter() - start}
-        advance("means", 0, 0)
-        result = fastlam.fit(
-            x, k, lam0=lam0, optimizer=optimizer, lr=rate, epochs=epochs, batch_size=batch_size, holdout=holdout,
-            seed=seed, progress=lambda done, total: advance("train", done, total),
-        )  # fmt: skip
-    report.report(result, x, times, options.that_made(context), seconds, files)
-    _check_converged(result, rate)
+            problem = fitted.Simulated(process, times, n_paths, seed, dtype.value, true_lam, noise)
+            done = (fitted.fit_in_one_pass if one_pass else fitted.fit_stored)(problem, training, advance)
+    report.report(done, options.that_made(context), files)
+    _check_converged(done.result, rate)
 
 
 @app.command(cls=options.Command)
@@ -134,7 +134,7 @@ def simulate(
         return x
 
     start = time.perf_counter()
-    with _progress("paths") as advance:
+    with progress_bar("paths") as advance:
         if suffix == ".npy":
             _stream(draw, out, layout.value, (n_times, n_paths), dtype.value, first_path, advance)
         else:
@@ -177,24 +177,6 @@ def _stream(
             advance("paths", start + count, n)
 
 
-@contextmanager
-def _progress(first: str) -> Iterator[Advance]:
-    """A bar on the terminal, and the function that moves it: `advance(what, done, total)`, total 0 if unknown."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda part, done, total: None
-        return
-    what, count = TextColumn("{task.description:<8}"), TextColumn("{task.fields[count]}")
-    with Progress(what, BarColumn(), count, TimeElapsedColumn(), console=console) as bar:
-        task = bar.add_task(first, total=None, count="")
-
-        def advance(part: str, done: int, total: int) -> None:
-            share = f"{done:,}/{total:,}" if total else ""
-            bar.update(task, description=part, completed=done, total=total or None, count=share)
-
-        yield advance
-
-
 def _load(paths: Path, targets: Path, layout: str) -> tuple[np.ndarray, np.ndarray]:
     x, k = load_paths(paths, layout), load_targets(targets)
     if len(x) != len(k):
@@ -214,13 +196,6 @@ def _times_to_draw(paths: Path, m: int) -> np.ndarray | None:
     except (ValueError, TypeError) as error:
         warnings.warn(f"{error}; the picture shows positions", stacklevel=2)
         return None
-
-
-def _make_targets(x: np.ndarray, lam: float, noise: float, seed: int) -> np.ndarray:
-    if not 0 <= noise < math.inf:
-        raise ValueError(f"--noise must be finite and at least 0, but is {noise}")
-    k: np.ndarray = fastlam.mean_square(x, lam).astype(np.float64)
-    return k * (1 + noise * np.random.default_rng(seed).standard_normal(len(k)))
 
 
 def _check_converged(result: fastlam.FitResult, lr: float | str) -> None:

@@ -33,6 +33,7 @@ from fastlam.descent import (
 )
 from fastlam.fit_result import FitResult
 from fastlam.rows import array_means, array_of, check_rows
+from fastlam.targets import checked_targets
 
 UNSETTLED = 1e-3  # of the closed form: how far from it training may end without a warning
 DIVERGED = 10  # times as far from it as at the start, or as lam is large: a hundredfold in the loss
@@ -115,8 +116,39 @@ def fit(
     Source: Nocedal and Wright, Numerical Optimization, chapter 3, for the step that descent can take.
     """
     start = time.perf_counter()
-    means, targets = _problem(x, k)
-    read = time.perf_counter()
+    paths = _paths(x)
+    targets = checked_targets("fit", k, len(paths), "row of x")
+    means = array_means(paths)
+    read = time.perf_counter() - start
+    return fit_means(
+        means, targets, read, lam0=lam0, optimizer=optimizer, lr=lr, epochs=epochs, batch_size=batch_size,
+        holdout=holdout, seed=seed, progress=progress, stacklevel=4,
+    )  # fmt: skip
+
+
+def fit_means(
+    s: np.ndarray,
+    k: np.ndarray,
+    seconds: float,
+    *,
+    lam0: float = 0.0,
+    optimizer: Any = "adam",
+    lr: float | str = "auto",
+    epochs: int = 20,
+    batch_size: int = 32,
+    holdout: float = 0.2,
+    seed: int = 0,
+    progress: Progress | None = None,
+    stacklevel: int = 3,
+) -> FitResult:
+    """`fit` where the means `s` of x**2 (m,) are known, in float64, and took so many seconds; `k` (m,) checked.
+
+    Warnings point `stacklevel` functions up from those that give them.
+    """
+    start = time.perf_counter()
+    for j in np.flatnonzero(~np.isfinite(s))[:1]:
+        raise ValueError(f"fit: x must be finite, but row {j} has mean square {s[j]}; x**2 must be finite too")
+    means, targets = torch.from_numpy(s), torch.from_numpy(k)
     seed = arrays.check_integer(seed, "fit: seed", 0, 2**64)
     generator = torch.Generator().manual_seed(seed)
     train, held = _split(means.numel(), holdout, generator)
@@ -139,7 +171,7 @@ def fit(
         rate = auto_lr(probe, times_power(way, -unit.lam), stable, epochs * -(-len(s) // batch_size))
     else:
         rate = times_power(_number("lr", lr, above=0.0), -unit.lr(probe))
-    _warn_if_unstable(rate, largest_lr(probe, stable), unit.lr(probe))
+    _warn_if_unstable(rate, largest_lr(probe, stable), unit.lr(probe), stacklevel)
     steps = descent(make, times_power(lam0, -unit.lam), rate, s, target)
     out_of_sample = unit.divide(means[held].numpy(), targets[held].numpy())
     history = _train(steps, (s, target), out_of_sample, unit, epochs, batch_size, generator, progress)
@@ -162,9 +194,9 @@ def fit(
         holdout_loss=history["holdout_loss"][-1],
         means=means.numpy(),
         targets=targets.numpy(),
-        seconds={"means": read - start, "train": done - read},
+        seconds={"means": seconds, "train": done - start},
     )
-    _warn_if_diverged_or_unsettled(result, size, automatic=lr == "auto")
+    _warn_if_diverged_or_unsettled(result, size, automatic=lr == "auto", stacklevel=stacklevel)
     return result
 
 
@@ -196,29 +228,15 @@ def _train(
     return history
 
 
-def _problem(x: Any, k: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """(s, k) in float64, checked."""
-    for name, array in (("x", x), ("k", k)):
-        if getattr(array, "is_meta", False):
-            raise ValueError(f"fit: {name} is on meta, where tensors have no values")
+def _paths(x: Any) -> np.ndarray:
+    """The paths (m, n), checked without reading them."""
+    if getattr(x, "is_meta", False):
+        raise ValueError("fit: x is on meta, where tensors have no values")
     paths = array_of(x) if arrays.is_torch(x, "fit: x") else x
     check_rows(paths)
     if paths.ndim != 2:
         raise ValueError(f"fit: x must have shape (m, n), but has {tuple(paths.shape)}")
-    targets = array_of(k) if arrays.is_torch(k, "fit: k") else k
-    if targets.dtype.kind not in "iu" and arrays.dtype_name(targets) not in arrays.FLOATS:
-        raise TypeError(f"fit: k has dtype {targets.dtype}, but must be float32, float64 or of integers")
-    targets = np.array(targets, np.float64)
-    if targets.shape != paths.shape[:1]:
-        raise ValueError(
-            f"fit: k must have shape {paths.shape[:1]}, one target for each row of x, but has {targets.shape}"
-        )
-    for j in np.flatnonzero(~np.isfinite(targets))[:1]:
-        raise ValueError(f"fit: k must be finite, but k[{j}] = {targets[j]}")
-    means = array_means(paths)
-    for j in np.flatnonzero(~np.isfinite(means))[:1]:
-        raise ValueError(f"fit: x must be finite, but row {j} has mean square {means[j]}; x**2 must be finite too")
-    return torch.from_numpy(means), torch.from_numpy(targets)
+    return paths
 
 
 def _split(count: int, holdout: float, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -247,17 +265,17 @@ def _least_squares(s: np.ndarray, k: np.ndarray) -> tuple[float, float, float]:
     return closed_form, stderr, size
 
 
-def _warn_if_unstable(lr: float, limit: float, unit: int) -> None:
+def _warn_if_unstable(lr: float, limit: float, unit: int, stacklevel: int) -> None:
     if lr > limit:
         lr, limit = times_power(lr, unit), times_power(limit, unit)
         warnings.warn(
             f"fit: lr = {lr:.4g} is above {limit:.4g}, the largest that gradient descent can take on every batch: "
             f'the training may explode. lr = {limit / 2:.4g} would do, as would lr="auto"',
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
 
-def _warn_if_diverged_or_unsettled(result: FitResult, size: float, automatic: bool) -> None:
+def _warn_if_diverged_or_unsettled(result: FitResult, size: float, automatic: bool, stacklevel: int) -> None:
     lam, best, epoch = result.lam, result.closed_form, result.history["epoch"][-1]
     away = [abs(value - best) for value in (result.lam0, *result.history["lam"])]
     tolerance = max(UNSETTLED * abs(best), 3 * result.stderr) or UNSETTLED * abs(result.lam0)  # NaN: the first
@@ -265,14 +283,14 @@ def _warn_if_diverged_or_unsettled(result: FitResult, size: float, automatic: bo
         warnings.warn(
             f"fit: training diverged by epoch {epoch}: lam = {lam:.4g}, where the closed form is {best:.4g}; "
             f'take a smaller lr than {result.lr:.4g}, or lr="auto"',
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
     elif automatic and away[-1] > tolerance:
         remedy = "" if result.optimizer == "SGD" else 'or optimizer="sgd", '
         warnings.warn(
             f"fit: not settled by epoch {epoch}: lam = {lam:.6g} is {result.difference:+.2g} from the closed form; "
             f"take more epochs, {remedy}or larger batches if lam jumps from epoch to epoch",
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
 

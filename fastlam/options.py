@@ -14,9 +14,9 @@ import typer.core
 
 from fastlam import arrays
 
-SIMULATED = ("n_paths", "n_times", "dt", "horizon", "mu", "sigma", "x0", "dtype", "true_lam", "noise")
+SIMULATED = ("n_paths", "n_times", "dt", "horizon", "mu", "sigma", "x0", "dtype", "true_lam", "noise", "one_pass")
 READ = ("paths", "targets", "layout")
-NOT_IN_THE_RESULT = ("out", "threads", "debug")  # no bit of it depends on them
+NOT_IN_THE_RESULT = ("one_pass", "out", "threads", "debug")  # no bit of it depends on them
 MAX_THREADS = 1024  # more than any machine is served by; some ten thousand can crash the process
 
 
@@ -78,6 +78,7 @@ X0 = Annotated[float, option("Where paths start.", PROBLEM)]
 Dtype = Annotated[Real, option("Precision of the paths.", PROBLEM)]
 TrueLam = Annotated[float, option("The lam that makes the targets.", PROBLEM)]
 Noise = Annotated[float, option("Standard deviation of the targets' relative noise.", PROBLEM)]
+OnePass = Annotated[bool, option("Store no path, and draw none: as many as there is time for.", PROBLEM, "--one-pass")]
 SeedOfPaths = Annotated[int, option("Of the paths: it names an endless family of them.", PROBLEM)]
 FirstPath = Annotated[int, option("Number of the first path in the family.", PROBLEM)]
 Antithetic = Annotated[bool, option("Negate the noise of every other path.", PROBLEM, "--antithetic")]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -17,56 +17,48 @@ from fastlam import FitResult
 from fastlam.data import atomic_write
 from fastlam.plot import plot_fit
 
+if TYPE_CHECKING:
+    from fastlam.fitted import Fitted
+
 UNSETTLED = 1e-3  # of the closed form: how far the trained lam may be from it before the report says so
 
 
-def report(
-    result: FitResult,
-    x: np.ndarray,
-    times: np.ndarray | None,
-    options: dict[str, Any],
-    seconds: dict[str, float],
-    files: tuple[Path, Path],
-) -> None:
+def report(done: Fitted, options: dict[str, Any], files: tuple[Path, Path]) -> None:
     """Write fit.json and fit.png, each whole or not at all, and print the table.
 
     Parameters
     ----------
-    result : FitResult
-        What `fastlam.fit` returned.
-    x : array, shape (m, n)
-        The paths; some are drawn.
-    times : array, shape (m,), or None
-        None where they are not known.
+    done : Fitted
+        The fit, and what of its making is reported.
     options : dict
         Of the command, by name: those that make the result again; `true_lam` among them if it is known.
-    seconds : dict
-        Spent before the fit, by part.
     files : (Path, Path)
         Where fit.json and fit.png go.
     """
-    start = time.perf_counter()
+    start, result = time.perf_counter(), done.result
     with atomic_write(files[1]) as temporary:
-        plot_fit(result, paths=x, times=times).savefig(temporary, format="png")
-    seconds = {**seconds, **result.seconds, "draw": time.perf_counter() - start}
+        plot_fit(result, paths=done.drawn, times=done.times).savefig(temporary, format="png")
+    seconds = {**done.seconds, "draw": time.perf_counter() - start}
     fields = json.loads(result.to_json())
+    other = done.holdout_paths_loss
+    fields["holdout_paths_loss"] = other if other is not None and math.isfinite(other) else None
     true_lam = options.get("true_lam")
     version = importlib.metadata.version("fastlam")
     fields |= {"true_lam": true_lam, "options": options, "seconds": seconds, "fastlam": version}
     with atomic_write(files[0]) as temporary:
         temporary.write_text(json.dumps(fields, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    m, n = x.shape
     print(
-        f"{n:,} paths x {m:,} times; {result.optimizer}, {result.epochs:,} epochs in batches of {result.batch_size:,}"
+        f"{done.n_paths:,} paths x {len(result.targets):,} times; {result.optimizer}, {result.epochs:,} epochs in "
+        f"batches of {result.batch_size:,}"
     )
-    Console(highlight=False).print(_table(result, true_lam, seconds))
+    Console(highlight=False).print(_table(result, true_lam, other, seconds))
     tolerance = max(3 * result.stderr, UNSETTLED * abs(result.closed_form))
     if abs(result.difference) > tolerance:
         print(f"not settled: lam is {result.difference:+.2g} from the closed form; more --epochs, or --optimizer sgd")
     print("wrote", *files)
 
 
-def _table(result: FitResult, true_lam: float | None, seconds: dict[str, float]) -> Table:
+def _table(result: FitResult, true_lam: float | None, other: float | None, seconds: dict[str, float]) -> Table:
     loss = "none held out" if result.holdout_loss is None else f"{result.holdout_loss:.3g}"
     rows = [
         ("true lam", None if true_lam is None else f"{true_lam:.8g}"),
@@ -75,6 +67,7 @@ def _table(result: FitResult, true_lam: float | None, seconds: dict[str, float])
         ("trained - closed form", f"{result.difference:.2g}"),
         ("standard error", f"{result.stderr:.2g}"),
         ("hold-out loss", loss),
+        ("loss on other paths", None if other is None else f"{other:.3g}"),
         ("largest stable lr (sgd)", f"{result.max_stable_lr:.4g}"),
         ("lr", f"{result.lr:.4g}"),
         *((f"seconds: {part}", f"{spent:.2f}") for part, spent in seconds.items()),

@@ -33,7 +33,7 @@ def test_without_options_the_source_problem_is_solved(fastlam_, tmp_path):
     assert float(shown["trained lam"]) == pytest.approx(0.25, abs=1e-4)
     assert float(shown["closed-form lam"]) == pytest.approx(0.25, abs=1e-6)
     assert {"standard error", "hold-out loss", "largest stable lr (sgd)", "lr", "trained - closed form"} <= set(shown)
-    assert {f"seconds: {part}" for part in ("simulate", "means", "train", "draw")} <= set(shown)
+    assert {f"seconds: {part}" for part in ("simulate", "means", "train", "validate", "draw")} <= set(shown)
     assert stdout.endswith("wrote fit.json fit.png\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fit.json", "fit.png"]
 
@@ -43,9 +43,15 @@ def test_fit_json_and_png(fastlam_, tmp_path):
     assert code == 0
     assert "wrote a/b/fit.json a/b/fit.png" in stdout
     fields = written(tmp_path / "a" / "b")
-    assert set(fields) == {*fastlam.FitResult.__dataclass_fields__, "true_lam", "options", "fastlam"}
+    assert set(fields) == {
+        *fastlam.FitResult.__dataclass_fields__,
+        "true_lam",
+        "options",
+        "fastlam",
+        "holdout_paths_loss",
+    }
     assert fields["true_lam"] == 0.25
-    assert set(fields["seconds"]) == {"simulate", "means", "train", "draw"}
+    assert set(fields["seconds"]) == {"simulate", "means", "train", "validate", "draw"}
     assert len(fields["means"]) == len(fields["targets"]) == 50
     assert len(fields["history"]["lam"]) == 3
     picture = (tmp_path / "a" / "b" / "fit.png").read_bytes()
@@ -79,6 +85,53 @@ def test_every_option_of_fit(fastlam_, tmp_path, monkeypatch):
     assert "SGD, 7 epochs in batches of 5" in stdout
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_one_pass_is_the_same_fit_with_no_path_stored(fastlam_, tmp_path, monkeypatch, dtype):
+    """To the last bit, 3,000 paths being several leaves of the tree."""
+    given = ("--n-paths", 3000, "--n-times", 20, "--noise", 0.02, "--true-lam", 0.3, "--seed", 5, "--dtype", dtype)
+    assert fastlam_("fit", *given, "--out", "stored")[0] == 0
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("simulate stores paths")
+
+    monkeypatch.setattr(fastlam, "simulate", refuse)
+    code, stdout, stderr = fastlam_("fit", *given, "--one-pass", "--out", "passed")
+    assert (code, stderr) == (0, "")
+    stored, passed = written(tmp_path / "stored"), written(tmp_path / "passed")
+    assert {**stored, "seconds": None} == {**passed, "seconds": None}
+    assert set(passed["seconds"]) == {"means", "train", "validate", "draw"}
+    assert table(stdout)["loss on other paths"] == f"{passed['holdout_paths_loss']:.3g}"
+    assert (tmp_path / "passed" / "fit.png").stat().st_size > 20_000
+
+
+def test_lam_is_tried_on_the_next_paths_of_the_family(fastlam_, tmp_path):
+    """Training on [0, 300), validation on [300, 600)."""
+    assert fastlam_("fit", "--n-paths", 300, "--n-times", 20, "--seed", 5, "--dtype", "float64")[0] == 0
+    fields = written(tmp_path)
+    x = fastlam.simulate(fastlam.Brownian(mu=0.05, sigma=0.2), np.arange(1, 21) / 250, 600, seed=5)
+    np.testing.assert_allclose(fields["means"], np.mean(x[:, :300] ** 2, axis=1), rtol=1e-13)
+    residuals = fields["lam"] * np.mean(x[:, 300:] ** 2, axis=1) - fields["targets"]
+    assert fields["holdout_paths_loss"] == pytest.approx(np.mean(residuals**2), rel=1e-9, abs=0)
+
+
+def test_one_pass_shows_its_paths_as_they_are_done(fastlam_, monkeypatch):
+    from contextlib import contextmanager
+
+    from fastlam import commands
+
+    shown = []
+
+    @contextmanager
+    def bar(_: str):
+        yield lambda *done: shown.append(done)
+
+    monkeypatch.setattr(commands, "progress_bar", bar)
+    assert fastlam_("fit", "--n-paths", 500, "--n-times", 20, "--epochs", 2, "--one-pass")[0] == 0
+    assert [part for part in shown if part[1] == part[2]] == [
+        ("paths", 500, 500), ("train", 2, 2), ("validate", 500, 500)
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".parquet"])
 @pytest.mark.parametrize("layout", ["times-by-paths", "paths-by-times"])
 def test_from_simulate_to_fit_through_files(fastlam_, tmp_path, suffix, layout):
@@ -95,6 +148,8 @@ def test_from_simulate_to_fit_through_files(fastlam_, tmp_path, suffix, layout):
     fields = written(tmp_path)
     assert fields["closed_form"] == pytest.approx(0.25, rel=1e-9)
     assert fields["true_lam"] is None
+    assert fields["holdout_paths_loss"] is None
+    assert "loss on other paths" not in stdout
     assert set(fields["seconds"]) == {"read", "means", "train", "draw"}
 
 

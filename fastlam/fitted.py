@@ -1,0 +1,106 @@
+"""The fits that `fastlam fit` makes: of paths from files, of simulated ones, stored or in one pass.
+
+Simulated paths train lam with `[0, n)` of the seed's family, and try it on `[n, 2n)`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import fastlam
+from fastlam.elements import record
+from fastlam.fit import fit_means
+from fastlam.means import MOST_PATHS
+from fastlam.parameters import floats
+from fastlam.plot import MAX_PATHS
+from fastlam.progress_bar import Advance
+from fastlam.rows import array_means
+from fastlam.square_means import square_means
+from fastlam.stream import Stream, stream
+from fastlam.targets import checked_targets
+
+
+class Fitted(NamedTuple):
+    """What was found, and what of its making is reported."""
+
+    result: fastlam.FitResult
+    n_paths: int
+    drawn: np.ndarray | None  # paths (m, some or all)
+    times: np.ndarray | None
+    holdout_paths_loss: float | None  # on paths that had no part in the training
+    seconds: dict[str, float]
+
+
+class Simulated(NamedTuple):
+    """A problem made: the paths `[0, n_paths)` of the seed's family, and targets by their means."""
+
+    process: fastlam.Process
+    times: np.ndarray
+    n_paths: int
+    seed: int
+    dtype: str
+    lam: float
+    noise: float  # standard deviation of the targets', relative
+
+
+def fit_read(x: np.ndarray, k: np.ndarray, times: np.ndarray | None, training: dict[str, Any], read: float) -> Fitted:
+    """Fit lam to paths from a file, which took so many seconds to read; `training`: arguments of `fastlam.fit`."""
+    result = fastlam.fit(x, k, **training)
+    return Fitted(result, x.shape[1], x, times, None, {"read": read, **result.seconds})
+
+
+def fit_stored(problem: Simulated, training: dict[str, Any], advance: Advance) -> Fitted:
+    """Fit lam to simulated paths, all of them in memory; the others take their place there."""
+    start = time.perf_counter()
+    process, times, n_paths, seed, dtype = problem[:5]
+    x = fastlam.simulate(process, times, n_paths, seed=seed, dtype=dtype)
+    k = _noisy(problem, fastlam.mean_square(x, problem.lam))
+    simulated = time.perf_counter()
+    advance("means", 0, 0)
+    result = fastlam.fit(x, k, **training)
+    trained = time.perf_counter()
+    advance("validate", 0, 0)
+    drawn = x[:, :MAX_PATHS].copy()
+    fastlam.simulate(process, times, n_paths, seed=seed, dtype=dtype, first_path=n_paths, out=x)
+    loss = _loss(result, array_means(x))
+    seconds = {"simulate": simulated - start, **result.seconds, "validate": time.perf_counter() - trained}
+    return Fitted(result, n_paths, drawn, times, loss, seconds)
+
+
+def fit_in_one_pass(problem: Simulated, training: dict[str, Any], advance: Advance) -> Fitted:
+    """The same to the last bit, but for the paths to draw, with no path stored."""
+    start = time.perf_counter()
+    which = stream("fit", problem.seed, 0, problem.n_paths, False, problem.dtype, problem.times, MOST_PATHS)
+    s = _means(problem, which, advance, "paths")
+    with np.errstate(over="ignore", invalid="ignore"):  # to infinity, which is refused below
+        rounded = np.asarray(problem.lam, which.real) * s.astype(which.real)  # as mean_square's answer
+    k = checked_targets("fit", _noisy(problem, rounded), len(s), "time")
+    result = fit_means(s, k, time.perf_counter() - start, **training)
+    trained = time.perf_counter()
+    loss = _loss(result, _means(problem, which._replace(first_path=which.n_paths), advance, "validate"))
+    seconds = {**result.seconds, "validate": time.perf_counter() - trained}
+    return Fitted(result, problem.n_paths, None, problem.times, loss, seconds)
+
+
+def _means(problem: Simulated, which: Stream, advance: Advance, part: str) -> np.ndarray:
+    dynamics = record(problem.process.handle)
+    values = np.array(floats("fit", problem.process.parameters(), dynamics))
+    table = square_means(dynamics, values, problem.times, which, progress=lambda *done: advance(part, *done))
+    return table[0]
+
+
+def _noisy(problem: Simulated, k: np.ndarray) -> np.ndarray:
+    if not 0 <= problem.noise < math.inf:
+        raise ValueError(f"--noise must be finite and at least 0, but is {problem.noise}")
+    exact: np.ndarray = k.astype(np.float64)
+    return exact * (1 + problem.noise * np.random.default_rng(problem.seed).standard_normal(len(k)))
+
+
+def _loss(result: fastlam.FitResult, means: np.ndarray) -> float:
+    """Mean squared error of the trained lam on the means of other paths, at all times."""
+    with np.errstate(over="ignore", invalid="ignore"):  # of a training that exploded
+        return float(np.mean((result.lam * means - result.targets) ** 2))

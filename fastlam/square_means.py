@@ -1,0 +1,44 @@
+"""Means of x**2 over simulated paths in float64, as `fit` takes them of stored ones, and their derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import numpy as np
+
+from fastlam.elements import Dynamics, record
+from fastlam.functionals import Square
+from fastlam.one_pass import mean_table, progress_to
+from fastlam.stream import Stream
+
+
+def square_means(
+    dynamics: Dynamics,
+    values: np.ndarray,
+    grid: np.ndarray,
+    which: Stream,
+    wanted: tuple[int, ...] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Mean over paths of x**2 at each time, and its derivatives: (1 + len(wanted), m) float64, in one pass.
+
+    Not yet rounded to the dtype of the paths: to the last bit the means that `fit` takes of the stored paths.
+
+    Parameters
+    ----------
+    dynamics : Dynamics
+        The elements of the process.
+    values : array, shape (K,), float64
+        Its parameters, x0 the last.
+    grid : array, shape (m,), float64
+        Times.
+    which : Stream
+        Which paths.
+    wanted : tuple of int
+        Positions in `values`, ascending, of the derivatives asked for.
+    progress : callable, optional
+        Called now and then as `progress(paths_done, n_paths)`.
+    """
+    with progress_to(progress) if progress is not None else nullcontext():
+        return mean_table(dynamics, record(Square.handle), values, wanted, grid, which)

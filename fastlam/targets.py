@@ -1,0 +1,25 @@
+"""Targets k, one number for each time: what `fit` and `calibrate` take, checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastlam import arrays
+from fastlam.rows import array_of
+
+
+def checked_targets(caller: str, k: Any, m: int, of: str) -> np.ndarray:
+    """`k` as a float64 array (m,); raise TypeError or ValueError unless it is m finite numbers, one for each `of`."""
+    if getattr(k, "is_meta", False):
+        raise ValueError(f"{caller}: k is on meta, where tensors have no values")
+    targets = array_of(k) if arrays.is_torch(k, f"{caller}: k") else k
+    if targets.dtype.kind not in "iu" and arrays.dtype_name(targets) not in arrays.FLOATS:
+        raise TypeError(f"{caller}: k has dtype {targets.dtype}, but must be float32, float64 or of integers")
+    targets = np.array(targets, np.float64)
+    if targets.shape != (m,):
+        raise ValueError(f"{caller}: k must have shape {(m,)}, one target for each {of}, but has {targets.shape}")
+    for j in np.flatnonzero(~np.isfinite(targets))[:1]:
+        raise ValueError(f"{caller}: k must be finite, but k[{j}] = {targets[j]}")
+    return targets
