@@ -1,6 +1,8 @@
 """Differentiable Monte Carlo on diffusions at the speed of the hardware."""
 
 from fastlam.autograd import LambdaModel
+from fastlam.calibrate import calibrate
+from fastlam.calibration_result import CalibrationResult
 from fastlam.diffusion import Diffusion
 from fastlam.fit import fit
 from fastlam.fit_result import FitResult
@@ -11,6 +13,7 @@ from fastlam.processes import Brownian, CoxIngersollRoss, GeometricBrownian, Orn
 
 __all__ = [
     "Brownian",
+    "CalibrationResult",
     "CoxIngersollRoss",
     "Diffusion",
     "FitResult",
@@ -22,6 +25,7 @@ __all__ = [
     "Polynomial",
     "Process",
     "Square",
+    "calibrate",
     "fit",
     "mean",
     "mean_square",
