@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+COMMANDS = ("fit", "calibrate", "simulate", "info")
 NEEDS = ("typer", "rich", "click")  # click: what typer stood on before 0.25
 BAD_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143  # exit codes
 
@@ -31,7 +32,7 @@ def run(arguments: Sequence[str]) -> int:
     fastlam ...
     0
     """
-    name = next((f"fastlam {word}" for word in arguments if word in ("fit", "simulate", "info")), "fastlam")
+    name = next((f"fastlam {word}" for word in arguments if word in COMMANDS), "fastlam")
 
     def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any, **__: Any) -> None:
         print(f"{name}: warning: {_one_line(message)}", file=sys.stderr)

@@ -1,4 +1,7 @@
-"""What `fastlam fit`, `fastlam simulate` and `fastlam info` take and do. What they print of a fit: report.py."""
+"""What `fastlam fit`, `fastlam simulate` and `fastlam info` take and do. What they print of a fit: report.py.
+
+`fastlam calibrate`: calibrate_command.py.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ import torch
 import typer
 
 import fastlam
-from fastlam import arrays, options
+from fastlam import arrays, calibrate_command, options
 from fastlam.data import check_target, load_paths, load_targets, load_times, new_npy, save_paths
 from fastlam.progress_bar import Advance, progress_bar
 from fastlam.readers import check_suffix
@@ -23,6 +26,7 @@ from fastlam.readers import check_suffix
 SLICE = 2**24  # elements simulated at a time into a .npy file
 
 app = typer.Typer(add_completion=False, cls=options.Group)
+app.command("calibrate", cls=options.Command)(calibrate_command.calibrate)
 
 
 @app.callback(invoke_without_command=True)

@@ -38,10 +38,24 @@ def test_simulate_has_options_for_the_arguments_of_simulate(fastlam_):
     assert all(f"--{name.replace('_', '-')}" in stdout for name in names)
 
 
+def test_calibrate_has_options_for_the_arguments_of_calibrate(fastlam_):
+    """And for the parameters of the diffusions."""
+    arguments = inspect.signature(fastlam.calibrate).parameters
+    parameters = {parameter.name: parameter for parameter in command("calibrate").params}
+    for name in set(arguments) - {"process", "times", "k", "learn", "dtype", "max_iterations", "progress"}:
+        assert parameters[name].opts == [f"--{name.replace('_', '-')}"]
+        assert parameters[name].default == arguments[name].default
+    for kind in (fastlam.Brownian, fastlam.GeometricBrownian, fastlam.OrnsteinUhlenbeck, fastlam.CoxIngersollRoss):
+        assert set(inspect.signature(kind).parameters) <= parameters.keys()
+    code, stdout, _ = fastlam_("calibrate", "--help")
+    assert code == 0
+    assert all(parameter.opts[0] in stdout for parameter in parameters.values())
+
+
 def test_help_and_version(fastlam_):
     code, stdout, stderr = fastlam_()
     assert (code, stderr) == (0, "")
-    assert all(name in stdout for name in ("fit", "simulate", "info"))
+    assert all(name in stdout for name in ("fit", "calibrate", "simulate", "info"))
     assert fastlam_("--help")[0] == 0
     code, stdout, _ = fastlam_("--version")
     assert (code, stdout) == (0, "fastlam 0.1.0\n")
@@ -59,9 +73,12 @@ def test_flags_have_no_type_in_help(fastlam_, arguments):
     code, stdout, _ = fastlam_(*arguments, "--help")
     assert code == 0
     lines = {
-        name: line for line in stdout.splitlines() for name in ("--help ", "--debug ", "--antithetic ") if name in line
+        name: line
+        for line in stdout.splitlines()
+        for name in ("--help ", "--debug ", "--antithetic ", "--one-pass ")
+        if name in line
     }
-    assert len(lines) == (3 if arguments == ["simulate"] else 2)
+    assert len(lines) == (2 + (arguments in (["simulate"], ["fit"])))
     assert not any("<" in line or "bool" in line.lower() for line in lines.values())
     assert "<int>" in stdout or arguments not in (["fit"], ["simulate"])
 

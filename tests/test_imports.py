@@ -14,8 +14,9 @@ ROOT = Path(__file__).parents[1]
 # What a module may import at its top: fastlam's own by full name, others by package; the standard library is free.
 AT_THE_TOP = {
     "fastlam": {
-        *("fastlam.autograd", "fastlam.diffusion", "fastlam.fit", "fastlam.fit_result", "fastlam.functionals"),
-        *("fastlam.means", "fastlam.montecarlo", "fastlam.processes"),
+        *("fastlam.autograd", "fastlam.calibrate", "fastlam.calibration_result", "fastlam.diffusion"),
+        *("fastlam.fit", "fastlam.fit_result", "fastlam.functionals", "fastlam.means", "fastlam.montecarlo"),
+        "fastlam.processes",
     },
     # the specification: NumPy alone
     "fastlam.reference": {"numpy"},
@@ -68,8 +69,23 @@ AT_THE_TOP = {
         *("fastlam.pathwise", "fastlam.processes", "fastlam.rows", "fastlam.stream"),
     },
     # what is built on them
+    "fastlam.targets": {"numpy", "fastlam.arrays", "fastlam.rows"},
+    "fastlam.square_means": {
+        *("numpy", "fastlam.elements", "fastlam.functionals", "fastlam.one_pass", "fastlam.stream"),
+    },
+    "fastlam.least_squares": {"numpy"},
+    "fastlam.identification": {"numpy", "fastlam.least_squares"},
+    "fastlam.calibration_result": {"numpy"},
+    "fastlam.calibrate": {
+        *("numpy", "fastlam", "fastlam.arrays", "fastlam.calibration_result", "fastlam.elements"),
+        *("fastlam.identification", "fastlam.least_squares", "fastlam.means", "fastlam.parameters"),
+        *("fastlam.processes", "fastlam.square_means", "fastlam.stream", "fastlam.targets"),
+    },
     "fastlam.descent": {"numpy", "torch", "fastlam.kernels"},
-    "fastlam.fit": {"numpy", "torch", "fastlam.arrays", "fastlam.rows", "fastlam.descent", "fastlam.fit_result"},
+    "fastlam.fit": {
+        *("numpy", "torch", "fastlam.arrays", "fastlam.rows", "fastlam.descent", "fastlam.fit_result"),
+        "fastlam.targets",
+    },
     "fastlam.fit_result": {"numpy"},
     "fastlam.readers": {"numpy", "fastlam.arrays"},
     "fastlam.data": {"numpy", "fastlam.arrays", "fastlam.readers"},
@@ -78,11 +94,22 @@ AT_THE_TOP = {
     "fastlam.cli": set(),
     "fastlam.__main__": {"fastlam.cli"},
     "fastlam.options": {"numpy", "typer", "fastlam.arrays"},
+    "fastlam.progress_bar": {"rich"},
     "fastlam.commands": {
-        *("numpy", "torch", "typer", "rich"),
-        *("fastlam", "fastlam.arrays", "fastlam.data", "fastlam.options", "fastlam.readers"),
+        *("numpy", "torch", "typer"),
+        *("fastlam", "fastlam.arrays", "fastlam.calibrate_command", "fastlam.data", "fastlam.options"),
+        *("fastlam.progress_bar", "fastlam.readers"),
     },
-    "fastlam.report": {"numpy", "rich", "fastlam", "fastlam.data", "fastlam.plot"},
+    "fastlam.calibrate_command": {
+        *("numpy", "torch", "typer", "rich"),
+        *("fastlam", "fastlam.data", "fastlam.options", "fastlam.progress_bar", "fastlam.readers"),
+    },
+    "fastlam.fitted": {
+        *("numpy", "fastlam", "fastlam.elements", "fastlam.fit", "fastlam.means", "fastlam.parameters"),
+        *("fastlam.plot", "fastlam.progress_bar", "fastlam.rows", "fastlam.square_means", "fastlam.stream"),
+        "fastlam.targets",
+    },
+    "fastlam.report": {"rich", "fastlam", "fastlam.data", "fastlam.plot"},
     "fastlam.info": {"torch", "fastlam.arrays", "fastlam.threads"},
 }
 
@@ -94,7 +121,7 @@ IN_FUNCTIONS = {
     "fastlam.fit_result": {"fastlam.plot"},
     "fastlam.readers": {"pyarrow"},
     "fastlam.cli": {"rich", "typer", "fastlam.commands"},
-    "fastlam.commands": {"fastlam.report", "fastlam.info"},
+    "fastlam.commands": {"fastlam.fitted", "fastlam.report", "fastlam.info"},
     "fastlam.info": {"llvmlite", "cuda", "numba.cuda"},  # to say which are installed, and where
 }
 

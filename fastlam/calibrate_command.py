@@ -1,0 +1,184 @@
+"""What `fastlam calibrate` takes, does and prints."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+import fastlam
+from fastlam import options
+from fastlam.data import atomic_write, check_target, load_targets
+from fastlam.options import PROBLEM, RUN, option
+from fastlam.progress_bar import progress_bar
+from fastlam.readers import read_array
+
+TARGETS, PARAMETERS = "Targets", "Parameters: what stays, or where the search starts"
+NOT_IN_THE_RESULT = ("out", "threads", "debug")
+
+PROCESSES: dict[str, type[fastlam.Process]] = {
+    "brownian": fastlam.Brownian,
+    "geometric-brownian": fastlam.GeometricBrownian,
+    "ornstein-uhlenbeck": fastlam.OrnsteinUhlenbeck,
+    "cox-ingersoll-ross": fastlam.CoxIngersollRoss,
+}
+Kind = StrEnum("Kind", {name: name for name in PROCESSES})  # type: ignore[misc]
+
+TargetsFile = Annotated[Path, option("Targets k, one for each time: .npy, .npz, .csv or .parquet.", TARGETS)]
+TimesFile = Annotated[Path | None, option("Their times, in the same formats (of a .npz: times).", TARGETS, "--times")]
+NTimes = Annotated[int | None, option("Number of times; by default that of the targets.", TARGETS)]
+Dt = Annotated[str, option("Between two times: a number or a fraction.", TARGETS)]
+Horizon = Annotated[float | None, option("The last time, instead of --dt.", TARGETS)]
+ProcessKind = Annotated[Kind, option("The diffusion.", PARAMETERS, "--process")]
+Learn = Annotated[str, option("What to estimate, commas between: lam, and parameters of the diffusion.", PARAMETERS)]
+Lam = Annotated[float, option("What multiplies E x**2.", PARAMETERS)]
+Mu = Annotated[float | None, option("Drift, growth, or mean in the long run of ornstein-uhlenbeck.", PARAMETERS)]
+Sigma = Annotated[float | None, option("Volatility.", PARAMETERS)]
+X0 = Annotated[float | None, option("Where paths start.", PARAMETERS)]
+Theta = Annotated[
+    float | None,
+    option("Rate of return of ornstein-uhlenbeck; mean in the long run of cox-ingersoll-ross.", PARAMETERS),
+]
+Kappa = Annotated[float | None, option("Rate of return of cox-ingersoll-ross.", PARAMETERS)]
+NPaths = Annotated[int, option("Number of training paths, and of validation paths.", PROBLEM)]
+OutFolder = Annotated[Path, option("Folder for calibrate.json.", RUN)]
+
+
+def calibrate(
+    context: typer.Context,
+    targets: TargetsFile,
+    times: TimesFile = None,
+    n_times: NTimes = None,
+    dt: Dt = "1/250",
+    horizon: Horizon = None,
+    process: ProcessKind = Kind("brownian"),  # noqa: B008
+    learn: Learn = "sigma",
+    lam: Lam = 1.0,
+    mu: Mu = None,
+    sigma: Sigma = None,
+    x0: X0 = None,
+    theta: Theta = None,
+    kappa: Kappa = None,
+    n_paths: NPaths = 2**16,
+    seed: options.SeedOfPaths = 0,
+    antithetic: options.Antithetic = False,
+    dtype: options.Dtype = options.Real.DOUBLE,
+    out: OutFolder = Path(),
+    threads: options.Threads = None,
+    debug: options.Debug = False,
+) -> None:
+    """Estimate lam and parameters of a diffusion from targets k = lam * E x**2, and say what k cannot tell apart.
+
+    Fails (exit code 1), once all is written, if k does not identify what it should learn.
+    """
+    given = options.given_options(context)
+    diffusion = _process(process.value, {"mu": mu, "sigma": sigma, "x0": x0, "theta": theta, "kappa": kappa})
+    names = tuple(name.strip() for name in learn.split(","))
+    _check_learn(names, diffusion)
+    file = _make_folder(out)
+    if threads is not None:
+        torch.set_num_threads(options.thread_count(threads))
+    k = load_targets(targets)
+    grid = _times(times, targets, len(k), n_times, dt, horizon, given)
+    with progress_bar("search") as advance, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="calibrate: not ")  # said below
+        result = fastlam.calibrate(
+            diffusion, grid, k, learn=names, lam=lam, n_paths=n_paths, seed=seed, antithetic=antithetic,
+            dtype=dtype.value, progress=lambda done, total: advance("search", done, total),
+        )  # fmt: skip
+    _report(result, file, _that_made(context))
+    if not result.identified:
+        raise FloatingPointError(f"not identified: {'; '.join(result.unidentified)}")
+    if not result.converged:
+        raise FloatingPointError(f"not converged in {result.iterations} steps: start nearer to the answer")
+
+
+def _process(kind: str, given: dict[str, float | None]) -> fastlam.Process:
+    """The diffusion with these parameters, None for its own default."""
+    made = PROCESSES[kind]
+    accepted = made().parameters()
+    for name, value in given.items():
+        if value is not None and name not in accepted:
+            raise ValueError(f"--{name} is no parameter of {kind}, which has {', '.join(accepted)}")
+    return made(**{name: value for name, value in given.items() if value is not None})
+
+
+def _check_learn(names: tuple[str, ...], process: fastlam.Process) -> None:
+    accepted = ("lam", *process.parameters())
+    if len(set(names)) < len(names) or not set(names) <= set(accepted):
+        raise ValueError(f"--learn must be some of {','.join(accepted)}, each once, but is {','.join(names)}")
+
+
+def _make_folder(out: Path) -> Path:
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"--out {out} must be a folder, but is a file")
+    out.mkdir(parents=True, exist_ok=True)
+    check_target(out / "calibrate.json")
+    return out / "calibrate.json"
+
+
+def _times(
+    file: Path | None, targets: Path, m: int, n_times: int | None, dt: str, horizon: float | None, given: set[str]
+) -> np.ndarray:
+    """The times of the m targets."""
+    if file is None:
+        grid = options.time_grid(m if n_times is None else n_times, dt, horizon, given)
+        name = "--n-times"
+    else:
+        for other in ("n_times", "dt", "horizon"):
+            if other in given:
+                raise ValueError(f"--{other.replace('_', '-')} and --times both say where times are: give one of them")
+        grid, name = np.array(read_array(file, "times"), np.float64), f"--times {file}"
+        if grid.size != max(grid.shape, default=0):
+            raise ValueError(f"{name} holds an array of shape {grid.shape}, but times are one number each")
+        grid = grid.reshape(-1)
+    if len(grid) != m:
+        raise ValueError(f"{name} gives {len(grid):,} times, but --targets {targets} holds {m:,} targets")
+    return grid
+
+
+def _that_made(context: typer.Context) -> dict[str, Any]:
+    """The options that make the result again, by name."""
+    idle = {*NOT_IN_THE_RESULT, *(name for name in ("dt",) if context.params["times"] or context.params["horizon"])}
+    return {
+        name: str(value) if isinstance(value, (Path, StrEnum)) else value
+        for name, value in context.params.items()
+        if name not in idle and value is not None
+    }
+
+
+def _report(result: fastlam.CalibrationResult, file: Path, made_by: dict[str, Any]) -> None:
+    """Write calibrate.json, whole or not at all, and print the table."""
+    fields = json.loads(result.to_json())
+    fields |= {"options": made_by, "fastlam": importlib.metadata.version("fastlam")}
+    with atomic_write(file) as temporary:
+        temporary.write_text(json.dumps(fields, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    print(f"{result.n_paths:,} paths x {len(result.times):,} times; {result.process}; {result.iterations} steps")
+    table = Table(box=box.SIMPLE)
+    for title in ("parameter", "start", "estimate", "standard error", "Monte Carlo error"):
+        table.add_column(title, justify="left" if title == "parameter" else "right")
+    for name, estimate in result.estimates.items():
+        errors = [_error(errors[name]) for errors in (result.stderr, result.monte_carlo_stderr)]
+        shown = "not identified" if estimate is None else f"{estimate:.6g}"
+        table.add_row(name, f"{result.start[name]:.6g}", shown, *errors)
+    Console(highlight=False).print(table)
+    print(f"loss {result.loss:.3g}; on other paths {result.validation_loss:.3g}; rank {result.rank} of "
+          f"{len(result.estimates)}; condition {result.condition:.3g}")  # fmt: skip
+    for sentence in result.unidentified:
+        print("not identified:", sentence)
+    print("wrote", file)
+
+
+def _error(error: float) -> str:
+    return f"{error:.2g}" if math.isfinite(error) else "unknown"
