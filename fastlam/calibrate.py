@@ -193,8 +193,9 @@ def _values(process: Process, lam: Any) -> dict[str, float]:
     parameters = process.parameters()
     if "lam" in parameters:
         raise ValueError("calibrate: the process has a parameter named lam, which is what multiplies E x**2: rename it")
-    numbers = vector([checked("calibrate: lam", lam), *parameters.values()]).tolist()
-    values = dict(zip(("lam", *parameters), numbers, strict=True))
+    names = ("lam", *parameters)
+    numbers = vector("calibrate", names, [checked("calibrate: lam", lam), *parameters.values()]).tolist()
+    values = dict(zip(names, numbers, strict=True))
     for name, least in zip(values, (None, *record(process.handle).least), strict=True):
         check_value(f"calibrate: {name}", values[name], least)
     return values
