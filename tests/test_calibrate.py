@@ -306,7 +306,6 @@ LAM_DIFFUSION = fastlam.Diffusion("lam * x", "1", {"lam": 1.0, "x0": 1.0})
         ({"max_iterations": 0}, ValueError, "max_iterations must be at least 1"),
         ({"progress": 3}, TypeError, "progress must be callable, but is 3"),
         ({"process": fastlam.Brownian(x0=1e200)}, ValueError, "k or its derivatives are not finite at sigma = 1"),
-        ({"process": fastlam.Brownian(sigma=torch.tensor(-1.0))}, ValueError, "sigma must be at least 0, but is -1"),
     ],
     ids=str,
 )  # fmt: skip
