@@ -24,6 +24,7 @@ def progress_bar(first: str) -> Iterator[Advance]:
 
         def advance(part: str, done: int, total: int) -> None:
             share = f"{done:,}/{total:,}" if total else ""
-            bar.update(task, description=part, completed=done, total=total or None, count=share)
+            whole = total > 0 and done == total  # drawn at once: the next part may hide it within a tick
+            bar.update(task, description=part, completed=done, total=total or None, count=share, refresh=whole)
 
         yield advance
