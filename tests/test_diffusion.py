@@ -204,8 +204,12 @@ def test_true_is_no_number_after_1_was():
         fastlam.Diffusion(True, 1, {"x0": 1})
 
 
-def test_tensor_that_is_not_finite_is_refused_at_launch():
-    process = fastlam.Diffusion("a", "1", {"a": torch.tensor(math.inf), "x0": 0})
+def test_tensor_that_is_not_finite_is_refused():
+    a = torch.tensor(math.inf)
+    with pytest.raises(ValueError, match="Diffusion: a must be finite, but is inf"):
+        fastlam.Diffusion("a", "1", {"a": a, "x0": 0})
+    process = fastlam.Diffusion("a", "1", {"a": a.zero_(), "x0": 0})
+    a.fill_(math.inf)  # as an optimizer that diverges
     for launch in (fastlam.simulate, fastlam.simulate_mean_square):
         with pytest.raises(ValueError, match="a must be finite, but is inf"):
             launch(process, torch.tensor(TIMES), 2, seed=1)

@@ -109,7 +109,9 @@ def test_times_refused(times, kind, words):
 
 @pytest.mark.parametrize(("name", "value", "words"), [("mu", NAN, "finite|nan"), ("sigma", -0.5, "at least 0|-0.5")])
 def test_values_of_tensors_are_checked_where_they_are_used(name, value, words):
-    process = fastlam.Brownian(**{name: torch.tensor(value)})
+    tensor = torch.tensor(0.5)
+    process = fastlam.Brownian(**{name: tensor})
+    tensor.fill_(value)
     with pytest.raises(ValueError, match=name) as caught:
         call(process=process, times=TORCH_TIMES)
     assert all(word in str(caught.value) for word in words.split("|"))
