@@ -106,9 +106,7 @@ def attach(theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor, wan
         return value
     some = theta if len(wanted) == len(theta) else theta[list(wanted)]
     if check_compiled():
-        if (
-            traced_transform()
-        ):  # vmap: there torch.compile drops a Function's gradient: plus what is 0, and differentiates
+        if traced_transform():  # vmap, where torch.compile drops a Function's gradient: plus what is 0, but has a slope
             return value + ((some - some.detach()) @ jacobian.flatten(1)).reshape(value.shape)
         return cast(torch.Tensor, _AttachCompiled.apply(some, value, jacobian))
     function = _Attach if under_transform() else _AttachPlain
@@ -118,6 +116,21 @@ def attach(theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor, wan
 def under_transform() -> bool:
     """Is a torch.func transform or forward-mode AD at work?"""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def observed() -> bool:
+    """Is anything at work that must see ops: a compiler, a dispatch mode, a transform? Else they may be left out."""
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0 or under_transform()
+
+
+def requires_grad(tensor: torch.Tensor) -> bool:
+    """Does a graph grow on this tensor?"""
+    return tensor.requires_grad and torch.is_grad_enabled()
+
+
+def has_tangent(tensor: torch.Tensor) -> bool:
+    """Has this tensor a tangent of forward-mode AD?"""
+    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None
 
 
 def check_compiled() -> bool:

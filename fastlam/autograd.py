@@ -17,10 +17,9 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 import torch
-from torch.autograd import forward_ad
 
 from fastlam import arrays, rows
-from fastlam.attach import under_transform
+from fastlam.attach import has_tangent, observed, requires_grad, under_transform
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)  # subclasses may have no memory of their own
 _is_tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defined]
@@ -47,16 +46,13 @@ def _mean_square_backward_cpu(x: torch.Tensor, weight: torch.Tensor, index: torc
 def _refuse(name: str, *tensors: torch.Tensor | None, gradient: bool) -> None:
     """Raise where torch would take for zero a derivative that an op does not have: a tangent, or a gradient."""
     for tensor in tensors:
-        if tensor is not None and (
-            (gradient and tensor.requires_grad and torch.is_grad_enabled())
-            or (forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None)
-        ):
+        if tensor is not None and ((gradient and requires_grad(tensor)) or has_tangent(tensor)):
             raise RuntimeError(f"torch.ops.fastlam.{name} carries no derivative: call fastlam.mean_square")
 
 
 def _mean_square_autograd(x: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
     _refuse("mean_square", x, gradient=torch._C._are_functorch_transforms_active())
-    if x.requires_grad and torch.is_grad_enabled():
+    if requires_grad(x):
         return MeanSquare.apply(x, index)
     with torch._C._AutoDispatchBelowAutograd():
         return torch.ops.fastlam.mean_square(x, index)
@@ -139,15 +135,14 @@ def _carried(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
 def _mean(x: torch.Tensor, index: torch.Tensor | None, caller: str) -> torch.Tensor:
     if under_transform():
         return _carried(x, index)
-    if x.requires_grad and torch.is_grad_enabled():
+    if requires_grad(x):
         return MeanSquare.apply(x, index)
-    return _undifferentiated(x, index, caller, False)
+    return _undifferentiated(x, index, caller)
 
 
-def _undifferentiated(x: torch.Tensor, index: torch.Tensor | None, caller: str, transformed: bool) -> torch.Tensor:
+def _undifferentiated(x: torch.Tensor, index: torch.Tensor | None, caller: str) -> torch.Tensor:
     """The op; without its dispatch, which costs as much as a small call, where nothing could be listening."""
-    listening = transformed or torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack()
-    if type(x) in _PLAIN and x.is_cpu and not listening:
+    if type(x) in _PLAIN and x.is_cpu and not observed():
         return rows.tensor_means(x, index, caller)
     return torch.ops.fastlam.mean_square(x.detach(), index)
 
@@ -199,7 +194,7 @@ def mean_square_value_and_grad(
         return value.detach(), grad
     rows.check_rows(x, caller)
     with torch.no_grad():
-        grad = _undifferentiated(x, check_index(index, x, caller), caller, under_transform())
+        grad = _undifferentiated(x, check_index(index, x, caller), caller)
         return check_lam(lam, x, grad, caller) * grad, grad
 
 

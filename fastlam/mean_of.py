@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from fastlam import parameters
-from fastlam.attach import FirstOrder, attach, by_loop, check_compiled, under_transform
+from fastlam.attach import FirstOrder, attach, by_loop, check_compiled, observed
 from fastlam.autograd import check_index
 from fastlam.elements import record
 from fastlam.rows import array_of, array_slopes, array_terms, check_rows
@@ -116,8 +116,7 @@ def mean(x: torch.Tensor, payoff: int, named: Mapping[str, Any], index: Any) -> 
     picked = check_index(index, x, "mean")
     values = tuple(named.values())
     theta, wanted = parameters.vector("mean", tuple(named), values), parameters.wanted(values)
-    plain = not (torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or under_transform())
-    op = _mean_cpu if plain else torch.ops.fastlam.mean
+    op = torch.ops.fastlam.mean if observed() else _mean_cpu
     table = op(x.detach(), theta.detach(), picked, payoff, list(wanted))
     value = attach(theta, table[0], table[1:], wanted)
     if parameters.tracked(x):

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.autograd import forward_ad
 
-from fastlam.attach import traced_transform
+from fastlam.attach import has_tangent, requires_grad, traced_transform
 from fastlam.elements import Dynamics
 
 
@@ -106,11 +105,9 @@ def floats(name: str, parameters: Mapping[str, Any], dynamics: Dynamics) -> list
 def tracked(tensor: torch.Tensor) -> bool:
     """Does anything differentiate in this tensor: a graph, a torch.func transform, forward-mode AD?"""
     if torch.compiler.is_compiling():  # in a transform it hides from whom a tensor is tracked: any may be
-        return traced_transform() or (tensor.requires_grad and torch.is_grad_enabled())
+        return traced_transform() or requires_grad(tensor)
     while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         if torch._C._functorch.is_gradtrackingtensor(tensor):
             return True
         tensor = torch._C._functorch.get_unwrapped(tensor)
-    if forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None:
-        return True
-    return tensor.requires_grad and torch.is_grad_enabled()
+    return has_tangent(tensor) or requires_grad(tensor)

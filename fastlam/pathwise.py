@@ -11,9 +11,8 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch.autograd import forward_ad
 
-from fastlam.attach import COMPILED, by_loop, under_transform
+from fastlam.attach import COMPILED, by_loop, has_tangent, observed, requires_grad
 from fastlam.elements import record
 from fastlam.one_pass import mean_table
 from fastlam.stream import Stream, time_grid
@@ -49,21 +48,18 @@ def table(
     which: Stream, stderr: bool,
 ) -> torch.Tensor:  # fmt: skip
     """`one_pass.mean_table` as a tensor without derivatives, (1 + len(wanted) + stderr, m) float64."""
-    plain = not (torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or under_transform())
     words = [part for number in (which.seed, which.first_path) for part in (number % 2**32, number >> 32)]
     numbers = list(wanted), which.n_paths, words, which.antithetic, which.real, stderr
     values = theta if torch.compiler.is_compiling() and not wanted else theta.detach()
     arguments = values, times, dynamics, payoff, *numbers
-    if plain:
-        return _uncompiled(*arguments, name)
-    return cast(torch.Tensor, torch.ops.fastlam.simulate_mean(*arguments))
+    if observed():
+        return cast(torch.Tensor, torch.ops.fastlam.simulate_mean(*arguments))
+    return _uncompiled(*arguments, name)
 
 
 def _simulate_mean_autograd(theta: torch.Tensor, *others: Any) -> torch.Tensor:
     """Raise where torch would take for zero the derivative that the op does not have: a compiled graph cannot ask."""
-    if (theta.requires_grad and torch.is_grad_enabled()) or (
-        forward_ad._current_level >= 0 and forward_ad.unpack_dual(theta).tangent is not None
-    ):
+    if requires_grad(theta) or has_tangent(theta):
         raise NotImplementedError(COMPILED)
     with torch._C._AutoDispatchBelowAutograd():
         return torch.ops.fastlam.simulate_mean(theta, *others)
