@@ -155,6 +155,24 @@ def _differentiating() -> bool:
     return forward_ad._current_level >= 0 or any(i.key() in (kinds.Grad, kinds.Jvp) for i in stack)
 
 
+def plain(tensor: torch.Tensor, tracked: bool) -> torch.Tensor:
+    """The tensor for an op without derivatives: detached, but where a compiled graph may later meet a tangent."""
+    return tensor if torch.compiler.is_compiling() and not tracked else tensor.detach()
+
+
+def without_derivatives(op: Callable[..., torch.Tensor], words: str) -> Callable[..., torch.Tensor]:
+    """The Autograd rule of an op that has no derivatives: raise where torch would take them for zero."""
+
+    def rule(*arguments: Any) -> torch.Tensor:
+        tensors = [argument for argument in arguments if isinstance(argument, torch.Tensor)]
+        if any(requires_grad(tensor) or has_tangent(tensor) for tensor in tensors):
+            raise NotImplementedError(words)
+        with torch._C._AutoDispatchBelowAutograd():
+            return op(*arguments)
+
+    return rule
+
+
 def by_loop(function: Callable[..., torch.Tensor]) -> Callable[..., Any]:
     """The rule of `torch.vmap` that calls the function for each of a batch."""
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from fastlam import arrays, rows
-from fastlam.attach import has_tangent, observed, requires_grad, under_transform
+from fastlam.attach import has_tangent, observed, requires_grad, under_transform, without_derivatives
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)  # subclasses may have no memory of their own
 _is_tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defined]
@@ -43,31 +43,24 @@ def _mean_square_backward_cpu(x: torch.Tensor, weight: torch.Tensor, index: torc
     return torch.from_numpy(rows.array_slopes(rows.array_of(x), rows.array_of(weight), picked))
 
 
-def _refuse(name: str, *tensors: torch.Tensor | None, gradient: bool) -> None:
-    """Raise where torch would take for zero a derivative that an op does not have: a tangent, or a gradient."""
-    for tensor in tensors:
-        if tensor is not None and ((gradient and requires_grad(tensor)) or has_tangent(tensor)):
-            raise RuntimeError(f"torch.ops.fastlam.{name} carries no derivative: call fastlam.mean_square")
+_NO_DERIVATIVE = "torch.ops.fastlam.{} carries no derivative here: call fastlam.mean_square"
+_mean_square_alone = without_derivatives(torch.ops.fastlam.mean_square, _NO_DERIVATIVE.format("mean_square"))
 
 
 def _mean_square_autograd(x: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
-    _refuse("mean_square", x, gradient=torch._C._are_functorch_transforms_active())
-    if requires_grad(x):
+    if requires_grad(x) and not (has_tangent(x) or torch._C._are_functorch_transforms_active()):
         return MeanSquare.apply(x, index)
-    with torch._C._AutoDispatchBelowAutograd():
-        return torch.ops.fastlam.mean_square(x, index)
-
-
-def _mean_square_backward_autograd(*tensors: torch.Tensor | None) -> torch.Tensor:
-    _refuse("mean_square_backward", *tensors, gradient=True)
-    with torch._C._AutoDispatchBelowAutograd():
-        return torch.ops.fastlam.mean_square_backward(*tensors)
+    return _mean_square_alone(x, index)
 
 
 _library.impl("mean_square", _mean_square_cpu, "CPU")
 _library.impl("mean_square_backward", _mean_square_backward_cpu, "CPU")
 _library.impl("mean_square", _mean_square_autograd, "Autograd")
-_library.impl("mean_square_backward", _mean_square_backward_autograd, "Autograd")
+_library.impl(
+    "mean_square_backward",
+    without_derivatives(torch.ops.fastlam.mean_square_backward, _NO_DERIVATIVE.format("mean_square_backward")),
+    "Autograd",
+)
 
 
 @torch.library.register_fake("fastlam::mean_square")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from fastlam import parameters
-from fastlam.attach import FirstOrder, attach, by_loop, check_compiled, observed
+from fastlam.attach import COMPILED, FirstOrder, attach, by_loop, check_compiled, observed, plain, without_derivatives
 from fastlam.autograd import check_index
 from fastlam.elements import record
 from fastlam.rows import array_of, array_slopes, array_terms, check_rows
@@ -40,6 +40,8 @@ def _mean_slopes_cpu(
 
 _library.impl("mean", _mean_cpu, "CPU")
 _library.impl("mean_slopes", _mean_slopes_cpu, "CPU")
+_library.impl("mean", without_derivatives(torch.ops.fastlam.mean, COMPILED), "Autograd")
+_library.impl("mean_slopes", without_derivatives(torch.ops.fastlam.mean_slopes, COMPILED), "Autograd")
 
 
 @torch.library.register_fake("fastlam::mean")
@@ -108,7 +110,8 @@ class _RowsCompiled(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         x, theta, index = ctx.saved_tensors
-        return torch.ops.fastlam.mean_slopes(x, theta, grads[0], index, ctx.payoff), grads[0], None, None, None
+        slopes = torch.ops.fastlam.mean_slopes(x.detach(), theta, grads[0].detach(), index, ctx.payoff)
+        return slopes, grads[0], None, None, None
 
 
 def mean(x: torch.Tensor, payoff: int, named: Mapping[str, Any], index: Any) -> torch.Tensor:
@@ -117,9 +120,10 @@ def mean(x: torch.Tensor, payoff: int, named: Mapping[str, Any], index: Any) -> 
     values = tuple(named.values())
     theta, wanted = parameters.vector("mean", tuple(named), values), parameters.wanted(values)
     op = torch.ops.fastlam.mean if observed() else _mean_cpu
-    table = op(x.detach(), theta.detach(), picked, payoff, list(wanted))
+    tracked = parameters.tracked(x)
+    table = op(plain(x, tracked), plain(theta, bool(wanted)), picked, payoff, list(wanted))
     value = attach(theta, table[0], table[1:], wanted)
-    if parameters.tracked(x):
+    if tracked:
         rows = _RowsCompiled if check_compiled() else _Rows
         value = rows.apply(x, value, theta.detach(), picked, payoff)
     return value.to(x.dtype)

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from fastlam.attach import COMPILED, by_loop, has_tangent, observed, requires_grad
+from fastlam.attach import COMPILED, by_loop, observed, plain, without_derivatives
 from fastlam.elements import record
 from fastlam.one_pass import mean_table
 from fastlam.stream import Stream, time_grid
@@ -50,23 +50,14 @@ def table(
     """`one_pass.mean_table` as a tensor without derivatives, (1 + len(wanted) + stderr, m) float64."""
     words = [part for number in (which.seed, which.first_path) for part in (number % 2**32, number >> 32)]
     numbers = list(wanted), which.n_paths, words, which.antithetic, which.real, stderr
-    values = theta if torch.compiler.is_compiling() and not wanted else theta.detach()
-    arguments = values, times, dynamics, payoff, *numbers
+    arguments = plain(theta, bool(wanted)), times, dynamics, payoff, *numbers
     if observed():
         return cast(torch.Tensor, torch.ops.fastlam.simulate_mean(*arguments))
     return _uncompiled(*arguments, name)
 
 
-def _simulate_mean_autograd(theta: torch.Tensor, *others: Any) -> torch.Tensor:
-    """Raise where torch would take for zero the derivative that the op does not have: a compiled graph cannot ask."""
-    if requires_grad(theta) or has_tangent(theta):
-        raise NotImplementedError(COMPILED)
-    with torch._C._AutoDispatchBelowAutograd():
-        return torch.ops.fastlam.simulate_mean(theta, *others)
-
-
 _library.impl("simulate_mean", _uncompiled, "CPU")
-_library.impl("simulate_mean", _simulate_mean_autograd, "Autograd")
+_library.impl("simulate_mean", without_derivatives(torch.ops.fastlam.simulate_mean, COMPILED), "Autograd")
 
 
 @torch.library.register_fake("fastlam::simulate_mean")

@@ -195,6 +195,24 @@ def test_dual_number_into_a_graph(compiled, tracked):
         dual(function, mu)
 
 
+def mean_in_x(x):
+    return fastlam.mean(POLYNOMIAL, x)
+
+
+def mean_in_center(center):
+    return fastlam.mean(fastlam.Polynomial([0.5, -0.2, 1.0], center), torch.tensor([[1.0, 2.0]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("tracked", [False, True])
+@pytest.mark.parametrize(("mean", "value"), [(mean_in_x, [[1.0, 2.0]]), (mean_in_center, 0.3)], ids=["x", "center"])
+def test_dual_number_into_the_graph_of_a_mean(compiled, mean, value, tracked):
+    function, argument = compiled(mean), leaf(value).requires_grad_(tracked)
+    assert torch.equal(function(argument), mean(argument))
+    assert dual(mean, argument) != 0
+    with pytest.raises(NotImplementedError, match=r"leave torch\.compile out|implement the jvp"):
+        dual(function, argument)
+
+
 def test_second_derivative(compiled):
     """A compiled backward has no derivative, in torch: it says so."""
     mu = leaf(0.3)
