@@ -18,12 +18,12 @@ COMPILED = "forward-mode and torch.func's derivatives of a mean cannot be compil
 
 
 class FirstOrder(torch.autograd.Function):
-    """Derivatives, as what cannot be differentiated again in what they are derivatives in."""
+    """Derivatives, as what cannot be differentiated again in what they depend on."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(parameters: torch.Tensor, slopes: torch.Tensor) -> torch.Tensor:
+    def forward(slopes: torch.Tensor, *depends_on: Any) -> torch.Tensor:
         """The derivatives."""
         return slopes.clone()
 
@@ -43,25 +43,26 @@ class FirstOrder(torch.autograd.Function):
 
 
 def _product(jacobian: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
-    """Jacobian (K, ...) times grad (...), summed over all of it; not flattened in vain: torch's old vmap cannot."""
-    return jacobian @ grad if jacobian.ndim == 2 else jacobian.flatten(1) @ grad.flatten()
+    """Jacobian (K, ...) times grad (...), summed over all of it; without a reshape, which torch's old vmap cannot."""
+    return jacobian @ grad if jacobian.ndim == 2 else (jacobian * grad).sum(tuple(range(1, jacobian.ndim)))
 
 
 class _Attach(torch.autograd.Function):
-    """value (...), with jacobian (K, ...) as its derivative in theta (K,)."""
+    """value (...), with jacobian (K, ...), which `other` changes too, as its derivative in theta (K,)."""
 
     @staticmethod
-    def forward(theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor) -> torch.Tensor:
+    def forward(theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor, other: Any) -> torch.Tensor:
         return value.clone()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(inputs[0], inputs[2])
-        ctx.save_for_forward(inputs[0], inputs[2])
+        theta, _, jacobian, other = inputs
+        ctx.save_for_backward(jacobian, theta, other)
+        ctx.save_for_forward(jacobian, theta, other)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        return _product(FirstOrder.apply(*ctx.saved_tensors), grads[0]), None, None
+        return _product(FirstOrder.apply(*ctx.saved_tensors), grads[0]), None, None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
@@ -77,8 +78,8 @@ class _AttachPlain(torch.autograd.Function):
     """The same where no transform is at work: torch takes a fifth of the time for a Function of this form."""
 
     @staticmethod
-    def forward(ctx: Any, theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(theta, jacobian)
+    def forward(ctx: Any, theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor, other: Any) -> torch.Tensor:
+        ctx.save_for_backward(jacobian, theta, other)
         return value.clone()
 
     backward = _Attach.backward
@@ -100,8 +101,11 @@ class _AttachCompiled(torch.autograd.Function):
         return _product(ctx.saved_tensors[0], grads[0]), None, None
 
 
-def attach(theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor, wanted: tuple[int, ...]) -> torch.Tensor:
-    """`value` (...), whose derivatives in theta[wanted] are jacobian (len(wanted), ...)."""
+def attach(
+    theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor, wanted: tuple[int, ...],
+    other: torch.Tensor | None = None,
+) -> torch.Tensor:  # fmt: skip
+    """`value` (...), whose derivatives in theta[wanted] are jacobian (len(wanted), ...), which `other` changes too."""
     if not wanted:
         return value
     some = theta if len(wanted) == len(theta) else theta[list(wanted)]
@@ -110,7 +114,7 @@ def attach(theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor, wan
             return value + ((some - some.detach()) @ jacobian.flatten(1)).reshape(value.shape)
         return cast(torch.Tensor, _AttachCompiled.apply(some, value, jacobian))
     function = _Attach if under_transform() else _AttachPlain
-    return cast(torch.Tensor, function.apply(some, value, jacobian))
+    return cast(torch.Tensor, function.apply(some, value, jacobian, other))
 
 
 def under_transform() -> bool:

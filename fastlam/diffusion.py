@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from fastlam.elements import Dynamics, constant, register
 from fastlam.kernels.identity import identity
-from fastlam.parameters import named_parameters
+from fastlam.parameters import ByArguments, check_expression, named_parameters
 from fastlam.processes import Process
 
 SCHEMES = ("euler", "milstein")
 RESERVED = ("x", "t", "z", "dt", "pi")
 
 
-class Diffusion(Process):
+class Diffusion(ByArguments, Process):
     """Any scalar diffusion, `dX = drift(X, t) dt + diffusion(X, t) dW`, by a step of a scheme between each two times.
 
     Parameters
@@ -60,16 +60,8 @@ class Diffusion(Process):
     def __repr__(self) -> str:
         return f"Diffusion({str(self.drift)!r}, {str(self.diffusion)!r}, {self._parameters!r}, scheme={self.scheme!r})"
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Diffusion) and self._all() == other._all()
-
-    def __hash__(self) -> int:
-        return hash((self.drift, self.diffusion, self.scheme, *sorted(self._parameters)))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), self._all()  # made anew: a handle is of one Python process
-
-    def _all(self) -> tuple[Any, ...]:
+    def arguments(self) -> tuple[Any, ...]:
+        """Arguments in order."""
         return self.drift, self.diffusion, self._parameters, self.scheme
 
     def parameters(self) -> dict[str, Any]:
@@ -79,9 +71,8 @@ class Diffusion(Process):
 
 @constant
 def _handle(drift: Any, diffusion: Any, names: tuple[str, ...], scheme: str) -> int:
-    for name, rate in (("drift", drift), ("diffusion", diffusion)):
-        if not isinstance(rate, Hashable):  # as the cache needs it; what is none of these fails as it is read
-            raise TypeError(f"Diffusion: {name} must be text, a SymPy expression or a real number, but is {rate!r}")
+    check_expression("Diffusion: drift", drift)
+    check_expression("Diffusion: diffusion", diffusion)
     return _registered(drift, diffusion, names, scheme)
 
 

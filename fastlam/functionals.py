@@ -10,7 +10,7 @@ from fastlam.elements import Payoff, constant, register
 from fastlam.kernels.adding import adding
 from fastlam.kernels.polynomial import polynomial
 from fastlam.kernels.square import add_square, square
-from fastlam.parameters import checked, named_parameters
+from fastlam.parameters import ByArguments, check_expression, checked, named_parameters
 
 MAX_DEGREE = 8
 
@@ -63,7 +63,7 @@ def _polynomial(n: int) -> int:
 POLYNOMIALS = {n: _polynomial(n) for n in range(1, MAX_DEGREE + 2)}  # handles by the number of coefficients
 
 
-class Polynomial(PathFunctional):
+class Polynomial(ByArguments, PathFunctional):
     """`f(x) = sum_p c_p (x - a)**p`, evaluated by Horner's rule in float64.
 
     Parameters
@@ -100,14 +100,19 @@ class Polynomial(PathFunctional):
 
     def parameters(self) -> dict[str, Any]:
         """The center, then the coefficients."""
-        return self._parameters
+        return dict(self._parameters)
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Arguments in order."""
+        center, *coefficients = self._parameters.values()
+        return coefficients, center
 
     def __repr__(self) -> str:
-        center, *coefficients = self._parameters.values()
+        coefficients, center = self.arguments()
         return f"Polynomial({coefficients!r}, center={center!r})"
 
 
-class Functional(PathFunctional):
+class Functional(ByArguments, PathFunctional):
     """Any functional of one state, `f(x)`, given as an expression; evaluated in float64.
 
     Parameters
@@ -140,7 +145,11 @@ class Functional(PathFunctional):
 
     def parameters(self) -> dict[str, Any]:
         """Parameters by name."""
-        return self._parameters
+        return dict(self._parameters)
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Arguments in order."""
+        return self.expression, self._parameters
 
     def __repr__(self) -> str:
         return f"Functional({str(self.expression)!r}, {self._parameters!r})"
@@ -148,10 +157,11 @@ class Functional(PathFunctional):
 
 @constant
 def _handle(expression: Any, names: tuple[str, ...]) -> int:
+    check_expression("Functional: expression", expression)
     return _registered(expression, names)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024, typed=True)  # typed: True is no 1
 def _registered(expression: Any, names: tuple[str, ...]) -> int:
     from fastlam.schemes import functional  # now: SymPy is needed for those that come as text alone
 

@@ -8,7 +8,18 @@ from typing import Any
 import torch
 
 from fastlam import parameters
-from fastlam.attach import COMPILED, FirstOrder, attach, by_loop, check_compiled, observed, plain, without_derivatives
+from fastlam.attach import (
+    COMPILED,
+    FirstOrder,
+    attach,
+    by_loop,
+    check_compiled,
+    observed,
+    plain,
+    requires_grad,
+    under_transform,
+    without_derivatives,
+)
 from fastlam.autograd import check_index
 from fastlam.elements import record
 from fastlam.rows import array_of, array_slopes, array_terms, check_rows
@@ -75,8 +86,10 @@ class _Rows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         x, theta, index = ctx.saved_tensors
-        slopes = torch.ops.fastlam.mean_slopes(x.detach(), theta, grads[0].detach(), index, ctx.payoff)
-        return FirstOrder.apply(x, slopes), grads[0], None, None, None
+        tracked = under_transform() or requires_grad(grads[0])
+        weight = grads[0].detach() if tracked else grads[0]  # torch's old vmap knows no detach
+        slopes = torch.ops.fastlam.mean_slopes(x.detach(), theta.detach(), weight, index, ctx.payoff)
+        return FirstOrder.apply(slopes, x, theta, grads[0]), grads[0], None, None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
@@ -84,8 +97,8 @@ class _Rows(torch.autograd.Function):
         moved, of_value = tangents[:2]
         some, moved = (x, moved) if index is None else (x[index], moved[index])
         ones = torch.ones(some.shape[:-1], dtype=torch.float64)
-        slopes = torch.ops.fastlam.mean_slopes(some.detach(), theta, ones, None, ctx.payoff)
-        of_x = (FirstOrder.apply(some, slopes) * moved).double().sum(-1)
+        slopes = torch.ops.fastlam.mean_slopes(some.detach(), theta.detach(), ones, None, ctx.payoff)
+        of_x = (FirstOrder.apply(slopes, some, theta) * moved).double().sum(-1)
         return of_x if of_value is None else of_x + of_value
 
     @staticmethod
@@ -110,7 +123,7 @@ class _RowsCompiled(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         x, theta, index = ctx.saved_tensors
-        slopes = torch.ops.fastlam.mean_slopes(x.detach(), theta, grads[0].detach(), index, ctx.payoff)
+        slopes = torch.ops.fastlam.mean_slopes(x.detach(), theta.detach(), grads[0].detach(), index, ctx.payoff)
         return slopes, grads[0], None, None, None
 
 
@@ -122,8 +135,8 @@ def mean(x: torch.Tensor, payoff: int, named: Mapping[str, Any], index: Any) -> 
     op = torch.ops.fastlam.mean if observed() else _mean_cpu
     tracked = parameters.tracked(x)
     table = op(plain(x, tracked), plain(theta, bool(wanted)), picked, payoff, list(wanted))
-    value = attach(theta, table[0], table[1:], wanted)
+    value = attach(theta, table[0], table[1:], wanted, x)
     if tracked:
         rows = _RowsCompiled if check_compiled() else _Rows
-        value = rows.apply(x, value, theta.detach(), picked, payoff)
+        value = rows.apply(x, value, theta, picked, payoff)
     return value.to(x.dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,33 @@ def named_parameters(kind: str, parameters: Any, reserved: tuple[str, ...]) -> d
         if name in reserved:
             raise ValueError(f"{kind}: parameters has the name {name!r}, which stands for something else")
     return {name: checked(f"{kind}: {name}", value) for name, value in parameters.items()}
+
+
+class ByArguments:
+    """What is equal, copied and pickled by the arguments that made it: a record's handle is of one Python process."""
+
+    def arguments(self) -> tuple[Any, ...]:
+        """What `type(self)(*arguments)` makes it again from."""
+        raise NotImplementedError
+
+    def parameters(self) -> dict[str, Any]:
+        """Parameters by name."""
+        raise NotImplementedError
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.arguments() == self.arguments()
+
+    def __hash__(self) -> int:
+        return hash((type(self), *sorted(self.parameters())))  # tensors may change
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.arguments()
+
+
+def check_expression(name: str, expression: Any) -> None:
+    """Raise TypeError for what a cache cannot hold: none of the kinds of an expression is so."""
+    if not isinstance(expression, Hashable):
+        raise TypeError(f"{name} must be text, a SymPy expression or a real number, but is {expression!r}")
 
 
 def _readable(tensor: torch.Tensor) -> bool:

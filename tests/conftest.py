@@ -1,6 +1,7 @@
 """What several files of tests share."""
 
 import pytest
+import torch
 
 from fastlam import cli
 
@@ -18,3 +19,11 @@ def fastlam_(capsys, tmp_path, monkeypatch):
         return code, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def set_threads():
+    """The function that says how many threads there are, until the end of the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)

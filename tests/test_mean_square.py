@@ -102,13 +102,6 @@ def test_nan_and_infinity_stay_in_their_row(kind, order):
     assert bits(answer[[0, 4]]) == bits(clean[[0, 4]])
 
 
-@pytest.fixture
-def set_threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 @DTYPE
 @pytest.mark.parametrize("shape", [(64, 200_001), (1, 6_000_001)])
 def test_bits_for_any_number_of_threads(shape, dtype, set_threads, monkeypatch):

@@ -187,20 +187,13 @@ def test_antithetic_pairs_are_mirrors(dtype, first):
     np.testing.assert_array_equal(x[:, even + 1 :: 2], -x[:, even:-1:2][:, : x[:, even + 1 :: 2].shape[1]])
 
 
-@pytest.fixture
-def torch_threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 @DTYPES
 @ANTITHETIC
 @pytest.mark.parametrize(("m", "n"), [(9, 100_001), (301, 5003)])  # chunks of 1024 paths; of 64 to 1024, by threads
-def test_bits_do_not_depend_on_threads(torch_threads, dtype, antithetic, m, n):
+def test_bits_do_not_depend_on_threads(set_threads, dtype, antithetic, m, n):
     answers = []
     for threads in (1, 2, 3, 7):
-        torch_threads(threads)
+        set_threads(threads)
         answers.append(fastlam.simulate(PROCESS, irregular_times(m), n, seed=SEED, dtype=dtype, antithetic=antithetic))
     for answer in answers[1:]:
         np.testing.assert_array_equal(answer, answers[0])
