@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import typer
 from rich import box
 from rich.console import Console
@@ -19,13 +18,12 @@ from rich.table import Table
 
 import fastlam
 from fastlam import options
-from fastlam.data import atomic_write, check_target, load_targets
+from fastlam.data import atomic_write, load_targets
 from fastlam.options import PROBLEM, RUN, option
 from fastlam.progress_bar import progress_bar
 from fastlam.readers import read_array
 
 TARGETS, PARAMETERS = "Targets", "Parameters: what stays, or where the search starts"
-NOT_IN_THE_RESULT = ("out", "threads", "debug")
 
 PROCESSES: dict[str, type[fastlam.Process]] = {
     "brownian": fastlam.Brownian,
@@ -86,9 +84,9 @@ def calibrate(
     diffusion = _process(process.value, {"mu": mu, "sigma": sigma, "x0": x0, "theta": theta, "kappa": kappa})
     names = tuple(name.strip() for name in learn.split(","))
     _check_learn(names, diffusion)
-    file = _make_folder(out)
-    if threads is not None:
-        torch.set_num_threads(options.thread_count(threads))
+    file = out / "calibrate.json"
+    options.make_folder(out, file)
+    options.use_threads(threads)
     k = load_targets(targets)
     grid = _times(times, targets, len(k), n_times, dt, horizon, given)
     with progress_bar("search") as advance, warnings.catch_warnings():
@@ -97,7 +95,7 @@ def calibrate(
             diffusion, grid, k, learn=names, lam=lam, n_paths=n_paths, seed=seed, antithetic=antithetic,
             dtype=dtype.value, progress=lambda done, total: advance("search", done, total),
         )  # fmt: skip
-    _report(result, file, _that_made(context))
+    _report(result, file, options.that_made(context.params, ("dt",) if times is not None else ()))
     if not result.identified:
         raise FloatingPointError(f"not identified: {'; '.join(result.unidentified)}")
     if not result.converged:
@@ -120,14 +118,6 @@ def _check_learn(names: tuple[str, ...], process: fastlam.Process) -> None:
         raise ValueError(f"--learn must be some of {','.join(accepted)}, each once, but is {','.join(names)}")
 
 
-def _make_folder(out: Path) -> Path:
-    if out.exists() and not out.is_dir():
-        raise NotADirectoryError(f"--out {out} must be a folder, but is a file")
-    out.mkdir(parents=True, exist_ok=True)
-    check_target(out / "calibrate.json")
-    return out / "calibrate.json"
-
-
 def _times(
     file: Path | None, targets: Path, m: int, n_times: int | None, dt: str, horizon: float | None, given: set[str]
 ) -> np.ndarray:
@@ -146,16 +136,6 @@ def _times(
     if len(grid) != m:
         raise ValueError(f"{name} gives {len(grid):,} times, but --targets {targets} holds {m:,} targets")
     return grid
-
-
-def _that_made(context: typer.Context) -> dict[str, Any]:
-    """The options that make the result again, by name."""
-    idle = {*NOT_IN_THE_RESULT, *(name for name in ("dt",) if context.params["times"] or context.params["horizon"])}
-    return {
-        name: str(value) if isinstance(value, (Path, StrEnum)) else value
-        for name, value in context.params.items()
-        if name not in idle and value is not None
-    }
 
 
 def _report(result: fastlam.CalibrationResult, file: Path, made_by: dict[str, Any]) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import typer
 
 import fastlam
@@ -80,8 +79,9 @@ def fit(
     given = options.given_options(context)
     options.check_fit(given)
     rate = lr if lr == "auto" else options.number("--lr", lr, "a number or auto")
-    files = _make_folder(out)
-    _use_threads(threads)
+    files = out / "fit.json", out / "fit.png"
+    options.make_folder(out, *files)
+    options.use_threads(threads)
     training: dict[str, Any] = {
         "lam0": lam0, "optimizer": optimizer, "lr": rate, "epochs": epochs, "batch_size": batch_size,
         "holdout": holdout, "seed": seed,
@@ -99,7 +99,7 @@ def fit(
             process = fastlam.Brownian(mu=mu, sigma=sigma, x0=x0)
             problem = fitted.Simulated(process, times, n_paths, seed, dtype.value, true_lam, noise)
             done = (fitted.fit_in_one_pass if one_pass else fitted.fit_stored)(problem, training, advance)
-    report.report(done, options.that_made(context), files)
+    report.report(done, options.that_made_fit(context), files)
     _check_converged(done.result, rate)
 
 
@@ -127,7 +127,7 @@ def simulate(
     check_target(out)
     if first_path + options.at_least_one("--n-paths", n_paths) > 2**64:
         raise ValueError(f"--first-path + --n-paths must be at most 2**64, but is {first_path + n_paths}")
-    _use_threads(threads)
+    options.use_threads(threads)
     times = options.time_grid(n_times, dt, horizon, options.given_options(context))
     process = fastlam.Brownian(mu=mu, sigma=sigma, x0=x0)
 
@@ -212,19 +212,3 @@ def _check_converged(result: fastlam.FitResult, lr: float | str) -> None:
     else:
         given, other = f"{result.lr:.4g}", "--lr auto"
     raise FloatingPointError(f"training diverged with --lr {given}: try --lr {smaller:.3g}, or {other}")
-
-
-def _make_folder(out: Path) -> tuple[Path, Path]:
-    """The files of a fit, in a folder that exists and can be written to."""
-    if out.exists() and not out.is_dir():
-        raise NotADirectoryError(f"--out {out} must be a folder, but is a file")
-    out.mkdir(parents=True, exist_ok=True)
-    files = out / "fit.json", out / "fit.png"
-    for file in files:
-        check_target(file)
-    return files
-
-
-def _use_threads(threads: int | None) -> None:
-    if threads is not None:
-        torch.set_num_threads(options.thread_count(threads))

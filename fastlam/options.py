@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 import typer
 import typer.core
 
 from fastlam import arrays
+from fastlam.data import check_target
 
 SIMULATED = ("n_paths", "n_times", "dt", "horizon", "mu", "sigma", "x0", "dtype", "true_lam", "noise", "one_pass")
 READ = ("paths", "targets", "layout")
@@ -104,17 +107,20 @@ def given_options(context: typer.Context) -> set[str]:
     return {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
 
 
-def that_made(context: typer.Context) -> dict[str, Any]:
-    """The options of a fit that make its result again, by name."""
-    values = {parameter.name: context.params.get(parameter.name or "") for parameter in context.command.params}
-    idle = {*NOT_IN_THE_RESULT, *(SIMULATED if values["paths"] is not None else READ)}
-    if values["horizon"] is not None:
-        idle.add("dt")
+def that_made(values: dict[str, Any], idle: Iterable[str]) -> dict[str, Any]:
+    """Those of a command's options that make its result again, by name; the `idle` had no part in it."""
+    without = {*NOT_IN_THE_RESULT, *idle, *(("dt",) if values["horizon"] is not None else ())}
     return {
-        str(name): str(value) if isinstance(value, (Path, StrEnum)) else value
+        name: str(value) if isinstance(value, (Path, StrEnum)) else value
         for name, value in values.items()
-        if name not in idle and value is not None
+        if name not in without and value is not None
     }
+
+
+def that_made_fit(context: typer.Context) -> dict[str, Any]:
+    """The options of a fit that make its result again, by name."""
+    values = {str(parameter.name): context.params.get(parameter.name or "") for parameter in context.command.params}
+    return that_made(values, SIMULATED if values["paths"] is not None else READ)
 
 
 def check_fit(given: set[str]) -> None:
@@ -134,11 +140,22 @@ def at_least_one(name: str, value: int) -> int:
     return value
 
 
-def thread_count(value: int) -> int:
-    """`value` of --threads, checked."""
-    if at_least_one("--threads", value) > MAX_THREADS:
-        raise ValueError(f"--threads must be at most {MAX_THREADS}, but is {value}")
-    return value
+def use_threads(count: int | None) -> None:
+    """Compute with the number of --threads, checked; None leaves torch's."""
+    if count is None:
+        return
+    if at_least_one("--threads", count) > MAX_THREADS:
+        raise ValueError(f"--threads must be at most {MAX_THREADS}, but is {count}")
+    torch.set_num_threads(count)
+
+
+def make_folder(out: Path, *files: Path) -> None:
+    """Make the folder of --out, and see that its files can be written."""
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"--out {out} must be a folder, but is a file")
+    out.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        check_target(file)
 
 
 def time_grid(n_times: int, dt: str, horizon: float | None, given: set[str]) -> np.ndarray:

@@ -93,15 +93,15 @@ AT_THE_TOP = {
     # the commands: nobody imports them
     "fastlam.cli": set(),
     "fastlam.__main__": {"fastlam.cli"},
-    "fastlam.options": {"numpy", "typer", "fastlam.arrays"},
+    "fastlam.options": {"numpy", "torch", "typer", "fastlam.arrays", "fastlam.data"},
     "fastlam.progress_bar": {"rich"},
     "fastlam.commands": {
-        *("numpy", "torch", "typer"),
+        *("numpy", "typer"),
         *("fastlam", "fastlam.arrays", "fastlam.calibrate_command", "fastlam.data", "fastlam.options"),
         *("fastlam.progress_bar", "fastlam.readers"),
     },
     "fastlam.calibrate_command": {
-        *("numpy", "torch", "typer", "rich"),
+        *("numpy", "typer", "rich"),
         *("fastlam", "fastlam.data", "fastlam.options", "fastlam.progress_bar", "fastlam.readers"),
     },
     "fastlam.fitted": {
