@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import math
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
+
+from fastlam.result_json import result_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,15 +84,4 @@ class CalibrationResult:
 
     def to_json(self) -> str:
         """All fields by their names, as JSON; what is not finite becomes null."""
-        values = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
-        return json.dumps(values, indent=1, allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return result_json(self)

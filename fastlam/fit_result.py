@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from fastlam.result_json import result_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,8 +78,7 @@ class FitResult:
 
     def to_json(self) -> str:
         """All fields by their names, as JSON; what is not finite becomes null."""
-        fields = asdict(self) | {"means": self.means.tolist(), "targets": self.targets.tolist()}
-        return json.dumps(_finite(fields), indent=1, allow_nan=False)
+        return result_json(self)
 
     def plot(self, path: str | Path | None = None, *, paths: Any = None, times: Any = None) -> Figure:
         """Draw the fit: some of `paths` (m, n) over `times` (m,), k against the fit, loss and `lam` by epoch.
@@ -92,11 +91,3 @@ class FitResult:
         if path is not None:
             figure.savefig(path)
         return figure
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -75,7 +75,8 @@ AT_THE_TOP = {
     },
     "fastlam.least_squares": {"numpy"},
     "fastlam.identification": {"numpy", "fastlam.least_squares"},
-    "fastlam.calibration_result": {"numpy"},
+    "fastlam.result_json": {"numpy"},
+    "fastlam.calibration_result": {"numpy", "fastlam.result_json"},
     "fastlam.calibrate": {
         *("numpy", "fastlam", "fastlam.arrays", "fastlam.calibration_result", "fastlam.elements"),
         *("fastlam.identification", "fastlam.least_squares", "fastlam.means", "fastlam.parameters"),
@@ -86,7 +87,7 @@ AT_THE_TOP = {
         *("numpy", "torch", "fastlam.arrays", "fastlam.rows", "fastlam.descent", "fastlam.fit_result"),
         "fastlam.targets",
     },
-    "fastlam.fit_result": {"numpy"},
+    "fastlam.fit_result": {"numpy", "fastlam.result_json"},
     "fastlam.readers": {"numpy", "fastlam.arrays"},
     "fastlam.data": {"numpy", "fastlam.arrays", "fastlam.readers"},
     "fastlam.plot": {"numpy", "matplotlib"},
