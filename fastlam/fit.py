@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -32,11 +31,9 @@ from fastlam.descent import (
     units,
 )
 from fastlam.fit_result import FitResult
+from fastlam.fit_warnings import warn_if_diverged_or_unsettled, warn_if_unstable
 from fastlam.rows import array_means, array_of, check_rows
 from fastlam.targets import checked_targets
-
-UNSETTLED = 1e-3  # of the closed form: how far from it training may end without a warning
-DIVERGED = 10  # times as far from it as at the start, or as lam is large: a hundredfold in the loss
 
 Progress = Callable[[int, int], None]
 
@@ -171,7 +168,7 @@ def fit_means(
         rate = auto_lr(probe, times_power(way, -unit.lam), stable, epochs * -(-len(s) // batch_size))
     else:
         rate = times_power(_number("lr", lr, above=0.0), -unit.lr(probe))
-    _warn_if_unstable(rate, largest_lr(probe, stable), unit.lr(probe), stacklevel)
+    warn_if_unstable(rate, largest_lr(probe, stable), unit.lr(probe), stacklevel)
     steps = descent(make, times_power(lam0, -unit.lam), rate, s, target)
     out_of_sample = unit.divide(means[held].numpy(), targets[held].numpy())
     history = _train(steps, (s, target), out_of_sample, unit, epochs, batch_size, generator, progress)
@@ -196,7 +193,7 @@ def fit_means(
         targets=targets.numpy(),
         seconds={"means": seconds, "train": done - start},
     )
-    _warn_if_diverged_or_unsettled(result, size, automatic=lr == "auto", stacklevel=stacklevel)
+    warn_if_diverged_or_unsettled(result, size, automatic=lr == "auto", stacklevel=stacklevel)
     return result
 
 
@@ -263,35 +260,6 @@ def _least_squares(s: np.ndarray, k: np.ndarray) -> tuple[float, float, float]:
             f"about 2**{unit.s} (of its mean squares) and 2**{unit.k}"
         )
     return closed_form, stderr, size
-
-
-def _warn_if_unstable(lr: float, limit: float, unit: int, stacklevel: int) -> None:
-    if lr > limit:
-        lr, limit = times_power(lr, unit), times_power(limit, unit)
-        warnings.warn(
-            f"fit: lr = {lr:.4g} is above {limit:.4g}, the largest that gradient descent can take on every batch: "
-            f'the training may explode. lr = {limit / 2:.4g} would do, as would lr="auto"',
-            stacklevel=stacklevel,
-        )
-
-
-def _warn_if_diverged_or_unsettled(result: FitResult, size: float, automatic: bool, stacklevel: int) -> None:
-    lam, best, epoch = result.lam, result.closed_form, result.history["epoch"][-1]
-    away = [abs(value - best) for value in (result.lam0, *result.history["lam"])]
-    tolerance = max(UNSETTLED * abs(best), 3 * result.stderr) or UNSETTLED * abs(result.lam0)  # NaN: the first
-    if not math.isfinite(lam) or (away[-1] > DIVERGED * max(away[0], size) and away[-1] == max(away)):
-        warnings.warn(
-            f"fit: training diverged by epoch {epoch}: lam = {lam:.4g}, where the closed form is {best:.4g}; "
-            f'take a smaller lr than {result.lr:.4g}, or lr="auto"',
-            stacklevel=stacklevel,
-        )
-    elif automatic and away[-1] > tolerance:
-        remedy = "" if result.optimizer == "SGD" else 'or optimizer="sgd", '
-        warnings.warn(
-            f"fit: not settled by epoch {epoch}: lam = {lam:.6g} is {result.difference:+.2g} from the closed form; "
-            f"take more epochs, {remedy}or larger batches if lam jumps from epoch to epoch",
-            stacklevel=stacklevel,
-        )
 
 
 def _number(name: str, value: Any, above: float = -math.inf) -> float:

@@ -15,12 +15,11 @@ from rich.table import Table
 
 from fastlam import FitResult
 from fastlam.data import atomic_write
+from fastlam.fit_warnings import unsettled
 from fastlam.plot import plot_fit
 
 if TYPE_CHECKING:
     from fastlam.fitted import Fitted
-
-UNSETTLED = 1e-3  # of the closed form: how far the trained lam may be from it before the report says so
 
 
 def report(done: Fitted, options: dict[str, Any], files: tuple[Path, Path]) -> None:
@@ -52,9 +51,8 @@ def report(done: Fitted, options: dict[str, Any], files: tuple[Path, Path]) -> N
         f"batches of {result.batch_size:,}"
     )
     Console(highlight=False).print(_table(result, true_lam, other, seconds))
-    tolerance = max(3 * result.stderr, UNSETTLED * abs(result.closed_form))
-    if abs(result.difference) > tolerance:
-        print(f"not settled: lam is {result.difference:+.2g} from the closed form; more --epochs, or --optimizer sgd")
+    if distance := unsettled(result):
+        print(f"not settled: lam is {distance}; more --epochs, or --optimizer sgd")
     print("wrote", *files)
 
 

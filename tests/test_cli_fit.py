@@ -85,6 +85,27 @@ def test_every_option_of_fit(fastlam_, tmp_path, monkeypatch):
     assert "SGD, 7 epochs in batches of 5" in stdout
 
 
+def test_says_when_lam_has_not_settled(fastlam_, tmp_path):
+    """By the same figure in the warning and under the table."""
+    code, stdout, stderr = fastlam_("fit", *SMALL)
+    distance = f"{written(tmp_path)['difference']:+.2g} from the closed form"
+    assert code == 0
+    assert stderr.startswith("fastlam fit: warning: fit: not settled by epoch 3: ")
+    assert f" is {distance}; take more epochs, " in stderr
+    assert f"\nnot settled: lam is {distance}; more --epochs, or --optimizer sgd\n" in stdout
+    code, stdout, stderr = fastlam_("fit", *SMALL[:4], "--epochs", 100, "--optimizer", "sgd")
+    assert (code, stderr) == (0, "")
+    assert "settled" not in stdout
+
+
+def test_one_time_has_no_standard_error_and_may_be_unsettled(fastlam_):
+    """The warning is for --lr auto alone."""
+    code, stdout, stderr = fastlam_("fit", "--n-paths", 200, "--n-times", 1, "--lr", 0.001)
+    assert (code, stderr) == (0, "")
+    assert table(stdout)["standard error"] == "nan"
+    assert "\nnot settled: lam is -0.23 from the closed form; " in stdout  # 20 steps of 0.001 from 0, to 0.25
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_one_pass_is_the_same_fit_with_no_path_stored(fastlam_, tmp_path, monkeypatch, dtype):
     """To the last bit, 3,000 paths being several leaves of the tree."""

@@ -85,9 +85,10 @@ AT_THE_TOP = {
     "fastlam.descent": {"numpy", "torch", "fastlam.kernels"},
     "fastlam.fit": {
         *("numpy", "torch", "fastlam.arrays", "fastlam.rows", "fastlam.descent", "fastlam.fit_result"),
-        "fastlam.targets",
+        *("fastlam.fit_warnings", "fastlam.targets"),
     },
     "fastlam.fit_result": {"numpy", "fastlam.result_json"},
+    "fastlam.fit_warnings": {"fastlam.descent", "fastlam.fit_result"},
     "fastlam.readers": {"numpy", "fastlam.arrays"},
     "fastlam.data": {"numpy", "fastlam.arrays", "fastlam.readers"},
     "fastlam.plot": {"numpy", "matplotlib"},
@@ -110,7 +111,7 @@ AT_THE_TOP = {
         *("fastlam.plot", "fastlam.progress_bar", "fastlam.rows", "fastlam.square_means", "fastlam.stream"),
         "fastlam.targets",
     },
-    "fastlam.report": {"rich", "fastlam", "fastlam.data", "fastlam.plot"},
+    "fastlam.report": {"rich", "fastlam", "fastlam.data", "fastlam.fit_warnings", "fastlam.plot"},
     "fastlam.info": {"torch", "fastlam.arrays", "fastlam.threads"},
 }
 
