@@ -160,5 +160,5 @@ def terms(value: Element, observe: Element, n_parameters: int, wanted: tuple[int
 def slope(value: Element, n_parameters: int) -> Element:
     """`slope(x, parameters)`: the derivative of a functional in x."""
     theta = symbols("theta", n_parameters)
-    answer = sympy.sympify(run(value, X, theta)).diff(X)
+    answer = run(value, X, theta).diff(X)
     return compose("slope", "x, theta", {"theta": theta}, [answer], single=True)
