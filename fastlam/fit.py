@@ -7,7 +7,6 @@ B the loss is mean_B (lam s - k)**2, its curvature 2 mean_B s**2: descent with a
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,13 +15,13 @@ import numpy as np
 import torch
 
 from fastlam import arrays
+from fastlam.closed_form import closed_form_lam
 from fastlam.descent import (
     CompiledDescent,
     TorchDescent,
     Units,
     auto_lr,
     descent,
-    exponent,
     largest_curvature,
     largest_lr,
     make_probe,
@@ -154,7 +153,7 @@ def fit_means(
     s, target = means[train].numpy(), targets[train].numpy()
     if not s.any():
         raise ValueError("fit: x is zero at every training time, or its squares are: no lam can be told from another")
-    closed_form, stderr, size = _least_squares(s, target)
+    closed_form, stderr, size = closed_form_lam(s, target)
     lam0 = _number("lam0", lam0)
     if progress is not None and not callable(progress):
         raise TypeError(f"fit: progress must be callable, but is {progress!r}")
@@ -244,22 +243,6 @@ def _split(count: int, holdout: float, generator: torch.Generator) -> tuple[torc
     held = min(count - 1, max(1, round(share * count))) if share > 0 else 0
     order = torch.randperm(count, generator=generator, device="cpu")
     return order[held:].sort().values, order[:held].sort().values
-
-
-def _least_squares(s: np.ndarray, k: np.ndarray) -> tuple[float, float, float]:
-    """lam, its standard error for independent residuals of any variances (White, 1980), and |k| / |s|, its size."""
-    unit = Units(exponent(s), exponent(k))
-    (s, k), n = unit.divide(s, k), len(s)
-    square = float(s @ s)
-    lam = float(s @ k) / square
-    error = math.sqrt(n / (n - 1) * float(np.sum((s * (k - lam * s)) ** 2))) / square if n > 1 else math.nan
-    closed_form, stderr, size = (times_power(v, unit.lam) for v in (lam, error, float(np.linalg.norm(k)) / square**0.5))
-    if not math.isfinite(closed_form) or (lam != 0 and abs(closed_form) < sys.float_info.min):
-        raise ValueError(
-            f"fit: k / mean(x**2) is about 2**{unit.lam}, which float64 cannot hold: scale x or k, whose largest are "
-            f"about 2**{unit.s} (of its mean squares) and 2**{unit.k}"
-        )
-    return closed_form, stderr, size
 
 
 def _number(name: str, value: Any, above: float = -math.inf) -> float:

@@ -83,9 +83,10 @@ AT_THE_TOP = {
         *("fastlam.processes", "fastlam.square_means", "fastlam.stream", "fastlam.targets"),
     },
     "fastlam.descent": {"numpy", "torch", "fastlam.kernels"},
+    "fastlam.closed_form": {"numpy", "fastlam.descent"},
     "fastlam.fit": {
-        *("numpy", "torch", "fastlam.arrays", "fastlam.rows", "fastlam.descent", "fastlam.fit_result"),
-        *("fastlam.fit_warnings", "fastlam.targets"),
+        *("numpy", "torch", "fastlam.arrays", "fastlam.closed_form", "fastlam.descent", "fastlam.fit_result"),
+        *("fastlam.fit_warnings", "fastlam.rows", "fastlam.targets"),
     },
     "fastlam.fit_result": {"numpy", "fastlam.result_json"},
     "fastlam.fit_warnings": {"fastlam.descent", "fastlam.fit_result"},
