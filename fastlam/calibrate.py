@@ -127,11 +127,7 @@ def calibrate(
     values = _values(process, lam)
     names = _learned(learn, values)
     model = _Model(record(process.handle), values, names, grid, which, targets)
-    start = np.array([values[name] for name in names])
-    for i in np.flatnonzero(start <= model.least)[:1]:  # where the slope may vanish
-        raise ValueError(
-            f"calibrate: {names[i]} is learned, so it must start above {model.least[i]:g}, its lower bound"
-        )
+    start = _start(model, values)
     rounding = ROUNDINGS * float(np.finfo(which.real).eps)
     search = minimise(model, model.targets, start, model.least, rounding, most, progress)
     result = _result(repr(process), model, values, start, search, begun)
@@ -209,6 +205,15 @@ def _learned(learn: Any, values: dict[str, float]) -> tuple[str, ...]:
     if not names or len(set(names)) < len(names) or not set(names) <= set(values):
         raise ValueError(accepted)
     return names
+
+
+def _start(model: _Model, values: dict[str, float]) -> np.ndarray:
+    """What is learned, where the search starts: above the lower bounds, at which the slope may vanish."""
+    start = np.array([values[name] for name in model.names])
+    for i in np.flatnonzero(start <= model.least)[:1]:
+        name, least = model.names[i], model.least[i]
+        raise ValueError(f"calibrate: {name} is learned, so it must start above {least:g}, its lower bound")
+    return start
 
 
 def _slices(which: Stream) -> list[tuple[int, int]]:
