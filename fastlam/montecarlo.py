@@ -227,7 +227,7 @@ def check_lam(lam: Any, mean: np.ndarray, caller: str) -> np.ndarray:
 
 
 def warmup(dtypes: tuple[str, ...] = arrays.FLOATS) -> None:
-    """Compile fastlam's own kernels for these dtypes now, about a second each, instead of on their first use.
+    """Compile the kernels of `simulate` and `mean_square` for these dtypes now, a second each, not on their first use.
 
     Parameters
     ----------
