@@ -68,6 +68,22 @@ def store(typingctx, target, i, stride, values):
 
 
 @intrinsic
+def load_together(typingctx, source, i, count):
+    """The tuple source[i], ..., source[i + count - 1] at a pointer, in one read: aligned to the size of it."""
+    answer = types.UniTuple(source.dtype, _constant("load_together", count))
+    size = answer.count * source.dtype.bitwidth // 8
+
+    def codegen(context, builder, signature, arguments):
+        vector = ir.VectorType(context.get_data_type(source.dtype), answer.count)
+        place = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), vector.as_pointer())
+        values = builder.load(place, align=size)
+        each = [builder.extract_element(values, ir.Constant(ir.IntType(32), k)) for k in range(answer.count)]
+        return context.make_tuple(builder, answer, each)
+
+    return answer(source, types.int64, count), codegen
+
+
+@intrinsic
 def claim(typingctx, counter):
     """Atomically add one to the int64 at address `counter` and return what was there: the next chunk to work on."""
 

@@ -132,8 +132,8 @@ IN_FUNCTIONS = {
 KERNELS = {"numpy", "numba", "fastlam.kernels"}
 KERNELS_BESIDES = {
     "fastlam.kernels.memory": {"llvmlite"},  # instructions that numba has no word for
-    "fastlam.kernels.cuda": {"numba.cuda", "cuda"},
-    "fastlam.kernels.launch": {"numba.cuda", "cuda"},
+    "fastlam.kernels.cuda": {"numba.cuda"},  # from here to the other loops for GPUs
+    "fastlam.kernels.cuda_launch": {"cuda"},
 }
 
 

@@ -1,0 +1,157 @@
+"""Loops for NVIDIA GPUs, of the same elements as those of cpu.py, and the same bits: what they share, and paths.
+
+Each `make_*` gives (kernel, signature). Arrays come as pointers; strides count elements; nothing is checked. In numba's
+simulator pointers are arrays and what is compiled here runs as Python: `device` functions touch memory, elements none,
+and a float32 that an element returns comes as a Python float, so that it is made `real` again.
+"""
+
+import numpy as np
+from numba import cuda, njit, types
+
+from .normal import normals_float32, normals_float64
+from .philox import philox
+
+F64 = np.float64
+I64 = np.int64
+U32, U64 = np.uint32, np.uint64
+
+BLOCK = 4  # normals of one path that are made together, of one Philox block (float32) or two (float64)
+THREADS = 256  # of a block, where threads know nothing of one another
+
+I = types.int64  # noqa: E741
+U = types.uint64
+D = types.CPointer(types.float64)
+
+device = cuda.jit(device=True, inline="always")
+
+
+def make_load(count):
+    """load(array, i, stride): the tuple array[i], array[i + stride], ... of `count` values."""
+    if count == 0:
+
+        @device
+        def load(array, i, stride):
+            return ()
+
+    else:
+        rest = make_load(count - 1)
+
+        @device
+        def load(array, i, stride):
+            return (array[i], *rest(array, i + stride, stride))
+
+    return load
+
+
+def make_store(count):
+    """store(array, i, stride, values): array[i], array[i + stride], ... = values."""
+    if count == 0:
+
+        @device
+        def store(array, i, stride, values):
+            pass
+
+    else:
+        rest = make_store(count - 1)
+
+        @device
+        def store(array, i, stride, values):
+            array[i] = values[0]
+            rest(array, i + stride, stride, values[1:])
+
+    return store
+
+
+@njit(inline="always")
+def _float32_block(path, block, key0, key1):
+    r0, r1, r2, r3 = philox(path & U64(2**32 - 1), path >> U64(32), block, U64(0), key0, key1)
+    z0, z1 = normals_float32(U32(r0), U32(r1))
+    z2, z3 = normals_float32(U32(r2), U32(r3))
+    return z0, z1, z2, z3
+
+
+@njit(inline="always")
+def _float64_pair(path, block, key0, key1):
+    r0, r1, r2, r3 = philox(path & U64(2**32 - 1), path >> U64(32), block, U64(0), key0, key1)
+    return normals_float64(r0 | (r1 << U64(32)), r2 | (r3 << U64(32)))
+
+
+@njit(inline="always")
+def _float64_block(path, block, key0, key1):
+    z0, z1 = _float64_pair(path, U64(block + block), key0, key1)
+    z2, z3 = _float64_pair(path, U64(block + block) + U64(1), key0, key1)
+    return z0, z1, z2, z3
+
+
+def make_cast(count, real):
+    """cast(values): the tuple of `count` values, each `real`."""
+    if count == 0:
+
+        @device
+        def cast(values):
+            return ()
+
+    else:
+        rest = make_cast(count - 1, real)
+
+        @device
+        def cast(values):
+            return (real(values[0]), *rest(values[1:]))
+
+    return cast
+
+
+def make_noise(dtype, antithetic):
+    """normals(path, block, key0, key1): those of times 4 block to 4 block + 3."""
+    plain = _float32_block if dtype == "float32" else _float64_block
+    if not antithetic:
+        return plain
+    real = getattr(np, dtype)
+
+    @njit(inline="always")
+    def normals(path, block, key0, key1):
+        odd = path & U64(1)
+        z0, z1, z2, z3 = plain(path ^ odd, block, key0, key1)
+        sign = real(1) - real(2) * real(np.int32(odd))
+        return z0 * sign, z1 * sign, z2 * sign, z3 * sign
+
+    return normals
+
+
+def make_simulate(step, observe, n_coefficients, dtype, antithetic):
+    """Paths: out[j, i] = what `observe` sees of path first_path + i after j + 1 steps of `step`; a thread a path."""
+    normals = make_noise(dtype, antithetic)
+    real = getattr(np, dtype)
+    load = make_load(n_coefficients)
+
+    @device
+    def one_step(out, at, x, z, coefficients, j):
+        x = real(step(x, real(z), load(coefficients, j * n_coefficients, 1)))
+        out[at] = observe(x)
+        return x
+
+    def simulate(out, row_stride, n_times, n_paths, first_path, key0, key1, x0, coefficients):
+        i = I64(cuda.blockIdx.x) * THREADS + cuda.threadIdx.x
+        if i < n_paths:
+            path = U64(first_path + U64(i))
+            x = x0[0]
+            at = i
+            j = 0
+            while j + BLOCK <= n_times:
+                z0, z1, z2, z3 = normals(path, U64(j >> 2), key0, key1)
+                x = one_step(out, at, x, z0, coefficients, j)
+                x = one_step(out, at + row_stride, x, z1, coefficients, j + 1)
+                x = one_step(out, at + 2 * row_stride, x, z2, coefficients, j + 2)
+                x = one_step(out, at + 3 * row_stride, x, z3, coefficients, j + 3)
+                at += BLOCK * row_stride
+                j += BLOCK
+            if j < n_times:
+                z0, z1, z2, _ = normals(path, U64(j >> 2), key0, key1)
+                x = one_step(out, at, x, z0, coefficients, j)
+                if j + 1 < n_times:
+                    x = one_step(out, at + row_stride, x, z1, coefficients, j + 1)
+                if j + 2 < n_times:
+                    x = one_step(out, at + 2 * row_stride, x, z2, coefficients, j + 2)
+
+    R = types.CPointer(getattr(types, dtype))
+    return simulate, types.void(R, I, I, I, U, U, U, R, R)

@@ -1,0 +1,111 @@
+"""Compile kernels for NVIDIA GPUs on first use, keep them, launch them on the caller's stream.
+
+numba gives LTO-IR, and nvJitLink makes it a cubin with contraction off (`-fma=0`): a product and a sum are fused where
+`fma` says so and nowhere else, whatever elements users write. No driver is needed until something is launched.
+"""
+
+import ctypes
+import re
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from cuda.bindings import nvjitlink
+
+from .cuda import cuda
+
+OLDEST = (7, 5)  # LTO-IR for it does for all that came after
+
+_codes: dict[tuple[Any, ...], bytes] = {}
+_cubins: dict[tuple[Any, ...], "Cubin"] = {}
+_kernels: dict[tuple[Any, ...], Any] = {}
+_streams: dict[int, Any] = {}
+_lock = threading.RLock()
+_thread = threading.local()
+
+
+class Cubin(NamedTuple):
+    """Machine code of one kernel, its entry, and what the assembler says of it."""
+
+    code: bytes
+    entry: str
+    log: str
+
+    def resource(self, pattern: str) -> int:
+        """The number that a pattern finds in the log, 0 where it finds none."""
+        found = re.search(pattern, self.log)
+        return int(found[1]) if found else 0
+
+
+def cubin(make: Callable[..., Any], arguments: tuple[Any, ...], threads: int, cc: tuple[int, int]) -> Cubin:
+    """Machine code of the kernel that `make(*arguments)` describes, for blocks of so many threads."""
+    key = (make, *arguments, threads)
+    with _lock:
+        if key not in _codes:
+            function, signature = make(*arguments)
+            named = {"cc": OLDEST, "device": False, "abi": "numba", "output": "ltoir", "launch_bounds": (threads, 1)}
+            _codes[key], _ = cuda.compile(function, signature, **named)
+        if (*key, cc) not in _cubins:
+            _cubins[*key, cc] = _linked(_codes[key], f"-arch=sm_{cc[0]}{cc[1]}")
+        return _cubins[*key, cc]
+
+
+def _linked(code: bytes, arch: str) -> Cubin:
+    options = [arch, "-lto", "-fma=0", "-Xptxas=-v"]
+    linker = nvjitlink.create(len(options), options)
+    try:
+        nvjitlink.add_data(linker, nvjitlink.InputType.LTOIR, code, len(code), "kernel")
+        try:
+            nvjitlink.complete(linker)
+        except nvjitlink.nvJitLinkError as error:
+            log = bytearray(nvjitlink.get_error_log_size(linker))
+            nvjitlink.get_error_log(linker, log)
+            raise RuntimeError(f"a kernel does not link for {arch}: {log.decode().strip(chr(0))}") from error
+        made = bytearray(nvjitlink.get_linked_cubin_size(linker))
+        nvjitlink.get_linked_cubin(linker, made)
+        log = bytearray(nvjitlink.get_info_log_size(linker))
+        nvjitlink.get_info_log(linker, log)
+    finally:
+        nvjitlink.destroy(linker)
+    text = log.decode().strip("\0")
+    entry = re.search(r"Compiling entry function '(\w+)'", text)
+    if entry is None:
+        raise RuntimeError(f"the assembler does not name the kernel: {text}")
+    return Cubin(bytes(made), entry[1], text)
+
+
+def launch(
+    make: Callable[..., Any], arguments: tuple[Any, ...], device: int, stream: int, grid: Any, threads: int,
+    *values: Any,
+) -> None:  # fmt: skip
+    """Launch the kernel on a stream of the device, which is the active one: values are integers, addresses, floats."""
+    import cuda.core as core  # now: it looks for a driver
+
+    key = (make, *arguments, threads, device)
+    kernel = _kernels.get(key)
+    if kernel is None:
+        kernel = _kernels[key] = _loaded(core, make, arguments, threads, device)
+    if device not in _seen():  # a thread that has not used the device has no context
+        core.Device(device).set_current()
+        _seen().add(device)
+    queue = _streams.get(stream)
+    if queue is None:
+        queue = _streams[stream] = core.Stream.from_handle(stream) if stream else core.LEGACY_DEFAULT_STREAM
+    core.launch(queue, core.LaunchConfig(grid=grid, block=threads), kernel, *values)
+
+
+def _loaded(core: Any, make: Callable[..., Any], arguments: tuple[Any, ...], threads: int, device: int) -> Any:
+    capability = core.Device(device).compute_capability
+    made = cubin(make, arguments, threads, (capability.major, capability.minor))
+    return core.ObjectCode.from_cubin(made.code).get_kernel(made.entry)
+
+
+def _seen() -> set[int]:
+    seen: set[int] = getattr(_thread, "devices", set())
+    _thread.devices = seen
+    return seen
+
+
+def word(number: int) -> Any:
+    """A number below 2**64 as a kernel's argument."""
+    return ctypes.c_uint64(number)

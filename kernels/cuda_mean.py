@@ -1,0 +1,224 @@
+"""The loop over rows for GPUs: means of a functional with its slopes in parameters, and its slopes in x."""
+
+import numpy as np
+from numba import config, types
+
+from .cpu import LANES, ROWS, TILE
+from .cpu_leaf import make_add
+from .cuda import F64, I64, THREADS, D, I, cuda, device, make_load, make_store
+from .cuda_tree import WARP, fold_lanes
+from .identity import identity
+from .memory import load_together
+
+WARPS = 8  # of a block that adds rows
+LEAVES = 32  # of such a block, for one term: all their lanes stand in shared memory
+K = types.CPointer(types.int64)
+
+
+def make_read(dtype, aligned):
+    """read(x, i): x[i], ..., x[i + 3]; at once where i and the address of x are multiples of 16 bytes."""
+    if not aligned or config.ENABLE_CUDASIM:
+        load = make_load(4)
+
+        @device
+        def read(x, i):
+            return load(x, i, 1)
+
+    elif dtype == "float32":
+
+        @device
+        def read(x, i):
+            return load_together(x, i, 4)
+
+    else:
+
+        @device
+        def read(x, i):
+            return load_together(x, i, 2) + load_together(x, i + 2, 2)
+
+    return read
+
+
+def make_add_rows(read, add, count):
+    """Four lanes' totals over `count` of their elements, written out, so that all reads are under way at once."""
+    rest = make_add_rows(read, add, count - 1) if count > 1 else None
+
+    @device
+    def add_row(x, at, theta, t0, t1, t2, t3):
+        x0, x1, x2, x3 = read(x, at)
+        return add(t0, x0, (), theta), add(t1, x1, (), theta), add(t2, x2, (), theta), add(t3, x3, (), theta)
+
+    if rest is None:
+        return add_row
+
+    @device
+    def add_rows(x, at, theta, t0, t1, t2, t3):
+        t0, t1, t2, t3 = add_row(x, at, theta, t0, t1, t2, t3)
+        return rest(x, at + LANES, theta, t0, t1, t2, t3)
+
+    return add_rows
+
+
+def leaves_together(n_terms):
+    """How many leaves of this many terms a block of threads adds: a power of two, and of shared memory."""
+    return 1 << max(0, (LEAVES // n_terms).bit_length() - 1)
+
+
+def threads_together(n_terms):
+    """Threads of such a block."""
+    return WARP * min(WARPS, leaves_together(n_terms))
+
+
+def make_mean(accumulate, slopes, n_parameters, n_slopes, dtype, mean_dtype, aligned):
+    """Means of rows, accumulated in float64 over the tree of `cpu.make_mean`: a functional, then its slopes.
+
+    Row r of x starts at element (index[r / inner] or r / inner) * outer_stride + (r mod inner) * inner_stride. Block
+    (r, b) of threads adds the leaves of block b of row r, a warp a leaf at a time, four lanes a thread. Where a row is
+    one block its sums over divisor go to means[row, term], else `make_fold` goes on with sums[row, block, term].
+    A position outside x, which nobody could raise for here, gives NaN.
+    """
+    n_terms = 1 + n_slopes
+    n_leaves = leaves_together(n_terms)
+    n_threads = threads_together(n_terms)
+    size = n_leaves * n_terms * LANES
+    mean_real = getattr(np, mean_dtype)
+    add, zeros = make_add(accumulate, slopes, identity, n_slopes), (0.0,) * n_terms
+    add_rows = make_add_rows(make_read(dtype, aligned), add, ROWS)
+    load_theta, store = make_load(n_parameters), make_store(n_terms)
+
+    @device
+    def add_leaf(lanes, leaf, x, start, n, part, theta):
+        """Lanes 4 part to 4 part + 3 of a leaf of n elements."""
+        t0, t1, t2, t3 = zeros, zeros, zeros, zeros
+        at = 4 * part
+        if n == TILE:
+            t0, t1, t2, t3 = add_rows(x, start + at, theta, zeros, zeros, zeros, zeros)
+        else:
+            while at < n:
+                t0 = add(t0, x[start + at], (), theta)
+                if at + 1 < n:
+                    t1 = add(t1, x[start + at + 1], (), theta)
+                if at + 2 < n:
+                    t2 = add(t2, x[start + at + 2], (), theta)
+                if at + 3 < n:
+                    t3 = add(t3, x[start + at + 3], (), theta)
+                at += LANES
+        place = leaf * n_terms * LANES + 4 * part
+        store(lanes, place, LANES, t0)
+        store(lanes, place + 1, LANES, t1)
+        store(lanes, place + 2, LANES, t2)
+        store(lanes, place + 3, LANES, t3)
+
+    @device
+    def fold_leaves(lanes, count, thread):
+        """Leaves fold by neighbours; whatever is missing counts as zero."""
+        step = 1
+        while step < n_leaves:
+            k = thread
+            while k < (n_leaves // (2 * step)) * n_terms:
+                leaf, term = (k // n_terms) * 2 * step, k % n_terms
+                if leaf + step < count:
+                    lanes[(leaf * n_terms + term) * LANES] += lanes[((leaf + step) * n_terms + term) * LANES]
+                k += n_threads
+            cuda.syncthreads()
+            step *= 2
+
+    def mean(x, index, n_index, outer_stride, outer, inner, inner_stride, n, blocks, parameters, divisor, sums, means):
+        lanes = cuda.shared.array(size, F64)
+        thread = cuda.threadIdx.x
+        row = I64(cuda.blockIdx.x)
+        position, start = row, I64(0)
+        if inner > 1:
+            position = row // inner
+            start = (row - position * inner) * inner_stride
+        if n_index > 0:
+            position = index[position]
+            if position < 0:
+                position += outer
+        inside = position >= 0 and position < outer
+        if inside:
+            start += position * outer_stride
+        theta = load_theta(parameters, 0, 1)
+        block = I64(cuda.blockIdx.y)
+        while block < blocks:
+            first = block * (n_leaves * TILE)
+            count = min(n_leaves, (n - first + TILE - 1) // TILE)
+            leaf = thread // WARP
+            while leaf < count:
+                begin = first + leaf * TILE
+                add_leaf(lanes, leaf, x, start + begin, min(TILE, n - begin), thread % WARP, theta)
+                leaf += n_threads // WARP
+            cuda.syncthreads()
+            fold_lanes(lanes, count * n_terms, thread, n_threads)
+            fold_leaves(lanes, count, thread)
+            if thread < n_terms:
+                total = lanes[thread * LANES] if inside else F64(np.nan)
+                if blocks == 1:
+                    means[row * n_terms + thread] = mean_real(total / divisor)
+                else:
+                    sums[(row * blocks + block) * n_terms + thread] = total
+            cuda.syncthreads()
+            block += cuda.gridDim.y
+
+    R, M = types.CPointer(getattr(types, dtype)), types.CPointer(getattr(types, mean_dtype))
+    return mean, types.void(R, K, I, I, I, I, I, I, I, D, types.float64, D, M)
+
+
+def make_divide(mean_dtype):
+    """means[i] = sums[i] / divisor."""
+    mean_real = getattr(np, mean_dtype)
+
+    def divide(sums, n, divisor, means):
+        i = I64(cuda.blockIdx.x) * THREADS + cuda.threadIdx.x
+        if i < n:
+            means[i] = mean_real(sums[i] / divisor)
+
+    return divide, types.void(D, I, types.float64, types.CPointer(getattr(types, mean_dtype)))
+
+
+def make_weigh():
+    """row_weights[r] = sum, in order, of weights[i, c] / divisor with r = (index[i], c); picked[r]: is there any?"""
+
+    def weigh(weights, index, n_index, outer, inner, divisor, row_weights, picked):
+        row = I64(cuda.blockIdx.x) * THREADS + cuda.threadIdx.x
+        if row < outer * inner:
+            position = row // inner
+            place = row - position * inner
+            total, some = F64(0), I64(0)
+            i = 0
+            while i < n_index:
+                at = index[i]
+                if at == position or at + outer == position:
+                    total += weights[i * inner + place] / divisor
+                    some = I64(1)
+                i += 1
+            row_weights[row] = total
+            picked[row] = some
+
+    return weigh, types.void(D, K, I, I, I, types.float64, D, K)
+
+
+def make_slope(slope_of, n_parameters, dtype):
+    """out[row, i] = weights[row] * slope_of(x[row, i], parameters); rows of x as in `make_mean`, out contiguous.
+
+    Rows that are not picked are 0, where `n_picked` is not.
+    """
+    real = getattr(np, dtype)
+    load_theta = make_load(n_parameters)
+
+    def slope(x, outer_stride, inner, inner_stride, n_rows, n, parameters, weights, picked, n_picked, out):
+        i = I64(cuda.blockIdx.x) * THREADS + cuda.threadIdx.x
+        row = I64(cuda.blockIdx.y)
+        if i < n:
+            theta = load_theta(parameters, 0, 1)
+            while row < n_rows:
+                position = row // inner
+                start = position * outer_stride + (row - position * inner) * inner_stride
+                value = F64(0)
+                if n_picked == 0 or picked[row] != 0:
+                    value = weights[row] * slope_of(F64(x[start + i]), theta)
+                out[row * n + i] = real(value)
+                row += cuda.gridDim.y
+
+    R = types.CPointer(getattr(types, dtype))
+    return slope, types.void(R, I, I, I, I, I, D, D, K, I, R)

@@ -1,0 +1,99 @@
+"""The tree of additions of `cpu.make_mean` on GPUs: lanes of a leaf fold in a block of threads, leaves by levels."""
+
+import math
+
+from numba import config, types
+
+from .cpu import LANES
+from .cuda import F64, I64, THREADS, D, I, cuda, device
+
+WARP = 32
+ALL = 0xFFFFFFFF  # threads of a warp
+FOLD = 16  # nodes that a thread of `fold` adds
+
+if config.ENABLE_CUDASIM:  # which has no shuffles
+
+    @device
+    def fold_lanes(lanes, n_values, thread, n_threads):
+        """Add the second half of the 128 lanes of each value to the first until one is left, the value's first."""
+        shift = 6
+        while shift >= 0:
+            half = 1 << shift
+            k = thread
+            while k < n_values * half:
+                at = (k >> shift) * LANES + (k & (half - 1))
+                lanes[at] += lanes[at + half]
+                k += n_threads
+            cuda.syncthreads()
+            shift -= 1
+
+else:
+
+    @device
+    def fold_lanes(lanes, n_values, thread, n_threads):
+        """Add the second half of the 128 lanes of each value to the first until one is left, the value's first."""
+        lane = thread & (WARP - 1)
+        value = thread // WARP
+        while value < n_values:  # a warp each
+            at = value * LANES + lane
+            total = (lanes[at] + lanes[at + 64]) + (lanes[at + 32] + lanes[at + 96])
+            total += cuda.shfl_down_sync(ALL, total, 16)
+            total += cuda.shfl_down_sync(ALL, total, 8)
+            total += cuda.shfl_down_sync(ALL, total, 4)
+            total += cuda.shfl_down_sync(ALL, total, 2)
+            total += cuda.shfl_down_sync(ALL, total, 1)
+            if lane == 0:
+                lanes[value * LANES] = total
+            value += n_threads // WARP
+        cuda.syncthreads()
+
+
+def _make_node(levels, reach):
+    """node(sums, at, stride, count): the tree over sums[at + k stride], k < count; missing is 0."""
+    if levels == 0:
+
+        @device
+        def node(sums, at, stride, count):
+            return sums[at] if count > 0 else 0.0
+
+    else:
+        half, reach = _make_node(levels - 1, reach // 2), reach // 2
+
+        @device
+        def node(sums, at, stride, count):
+            return half(sums, at, stride, count) + half(sums, at + reach * stride, stride, count - reach)
+
+    return node
+
+
+def make_fold():
+    """folded[row, group, term] = the tree over 16 of sums[row, block, term]: four levels of it."""
+    node = _make_node(FOLD.bit_length() - 1, FOLD)
+
+    def fold(sums, n_rows, blocks, n_terms, folded):
+        groups = (blocks + FOLD - 1) // FOLD
+        k = I64(cuda.blockIdx.x) * THREADS + cuda.threadIdx.x
+        if k < n_rows * groups * n_terms:
+            line = k // n_terms
+            row = line // groups
+            first = (line - row * groups) * FOLD
+            folded[k] = node(sums, (row * blocks + first) * n_terms + (k - line * n_terms), n_terms, blocks - first)
+
+    return fold, types.void(D, I, I, I, D)
+
+
+def make_table(n_terms, spread):
+    """table[term, time] = sums[time, term] / n_paths; with `spread` the last is a standard error, of n_units values."""
+
+    def table(sums, n_times, n_paths, n_units, shift, answer):
+        j = I64(cuda.blockIdx.x) * THREADS + cuda.threadIdx.x
+        if j < n_times:
+            for term in range(n_terms):
+                answer[term * n_times + j] = sums[j * n_terms + term] / n_paths
+            if spread:
+                mean = answer[j] - shift[j]
+                variance = sums[j * n_terms + n_terms - 1] - n_units * (mean * mean)
+                variance = (F64(0) if variance < 0 else variance) / (n_units - 1)
+                answer[(n_terms - 1) * n_times + j] = math.sqrt(variance / n_units)
+
+    return table, types.void(D, I, types.float64, types.float64, D, D)

@@ -1,0 +1,152 @@
+"""Every kernel for GPUs, as `make_*` and its arguments, and how to read their machine code."""
+
+import re
+import subprocess
+import tempfile
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import nvidia
+
+import fastlam
+from fastlam import derivatives
+from fastlam.elements import record
+from fastlam.kernels import cuda, cuda_coefficients, cuda_mean, cuda_simulate_mean, cuda_tree
+from fastlam.kernels.identity import no_tangents
+from fastlam.kernels.square import square_slope
+
+PROCESSES = {
+    "brownian": fastlam.Brownian(0.1, 0.3, 1.0),
+    "geometric_brownian": fastlam.GeometricBrownian(0.1, 0.3, 1.0),
+    "ornstein_uhlenbeck": fastlam.OrnsteinUhlenbeck(1.2, 0.1, 0.4, 0.5),
+    "cox_ingersoll_ross": fastlam.CoxIngersollRoss(1.0, 0.5, 0.2, 0.6),
+    "milstein": fastlam.Diffusion("k * (m - x)", "s * x", {"k": 1.0, "m": 0.5, "s": 0.3, "x0": 0.6}, scheme="milstein"),
+}
+FUNCTIONALS = {
+    "square": fastlam.Square(),
+    "polynomial": fastlam.Polynomial([0.1, -0.2, 0.3], center=0.5),
+    "call": fastlam.Functional("max(x - k, 0)", {"k": 0.55}),
+}
+
+
+def simulate(process, dtype, antithetic=False):
+    dynamics = record(PROCESSES[process].handle)
+    arguments = dynamics.step, dynamics.observe, dynamics.n_coefficients, dtype, antithetic
+    return cuda.make_simulate, arguments, cuda.THREADS
+
+
+def terms(functional, wanted):
+    payoff = record(FUNCTIONALS[functional].handle)
+    n = len(payoff.names)
+    slopes = derivatives.terms(payoff.value, fastlam.kernels.identity.identity, n, wanted, 0) if wanted else no_tangents
+    return payoff, n, slopes
+
+
+def mean(functional, dtype, wanted=(), aligned=True):
+    payoff, n, slopes = terms(functional, wanted)
+    arguments = payoff.accumulate, slopes, n, len(wanted), dtype, dtype, aligned
+    return cuda_mean.make_mean, arguments, cuda_mean.threads_together(1 + len(wanted))
+
+
+def simulate_mean(process, functional, dtype, wanted=(), antithetic=False, spread=False):
+    """`wanted` as `fastlam.one_pass.mean_table` takes it."""
+    dynamics, payoff = record(PROCESSES[process].handle), record(FUNCTIONALS[functional].handle)
+    split = len(payoff.names)
+    own, directions = tuple(p for p in wanted if p < split), [p - split for p in wanted if p >= split]
+    slopes = tangents = no_tangents
+    if wanted:
+        slopes = derivatives.terms(payoff.value, dynamics.observe, split, own, len(directions))
+    if directions:
+        tangents = derivatives.tangents(dynamics.step, dynamics.n_coefficients, len(directions))
+    sizes = dynamics.n_coefficients, len(directions), split, len(wanted)
+    path, outcome = (dynamics.step, dynamics.observe), (payoff.accumulate, payoff.value)
+    arguments = path, tangents, outcome, slopes, sizes, dtype, antithetic, spread
+    return cuda_simulate_mean.make_simulate_mean, arguments, cuda_simulate_mean.LANES
+
+
+def coefficients(process, dtype):
+    dynamics = record(PROCESSES[process].handle)
+    n = dynamics.n_coefficients
+    arguments = dynamics.coefficients, len(dynamics.names) - 1, n, tuple(range(n)), dtype
+    return cuda_coefficients.make_coefficients, arguments, cuda.THREADS
+
+
+def coefficient_slopes(process, dtype):
+    """Those in the first parameter, and in x0."""
+    dynamics = record(PROCESSES[process].handle)
+    n, n_parameters = dynamics.n_coefficients, len(dynamics.names) - 1
+    element = derivatives.coefficient_slopes(dynamics.coefficients, n_parameters)
+    arguments = element, n_parameters, n_parameters * n, (*range(n), *[-1] * n), dtype
+    return cuda_coefficients.make_coefficients, arguments, cuda.THREADS
+
+
+def both(make, *arguments, **named):
+    return {f"{dtype}": make(*arguments, dtype, **named) for dtype in ("float32", "float64")}
+
+
+def kernels():
+    """name: (make, arguments, threads) of every kernel."""
+    cases = {"fold": (cuda_tree.make_fold, (), cuda.THREADS), "weigh": (cuda_mean.make_weigh, (), cuda.THREADS)}
+    for dtype in ("float32", "float64"):
+        for name in PROCESSES:
+            cases[f"simulate {name} {dtype}"] = simulate(name, dtype)
+            cases[f"coefficients {name} {dtype}"] = coefficients(name, dtype)
+            cases[f"simulate_mean {name} {dtype}"] = simulate_mean(name, "square", dtype)
+            cases[f"simulate_mean {name} {dtype} gradients"] = simulate_mean(name, "square", dtype, (0, 1, 2))
+        cases[f"coefficient_slopes {dtype}"] = coefficient_slopes("ornstein_uhlenbeck", dtype)
+        cases[f"simulate antithetic {dtype}"] = simulate("brownian", dtype, True)
+        for antithetic in (False, True):
+            cases[f"simulate_mean {dtype} {antithetic} spread"] = simulate_mean(
+                "brownian", "square", dtype, (0, 1), antithetic, True
+            )
+        cases[f"simulate_mean polynomial {dtype}"] = simulate_mean(
+            "brownian", "polynomial", dtype, (0, 1, 2, 3, 4, 5, 6)
+        )
+        cases[f"simulate_mean call {dtype}"] = simulate_mean("brownian", "call", dtype, (0, 1))
+        for aligned in (False, True):
+            cases[f"mean square {dtype} {aligned}"] = mean("square", dtype, (), aligned)
+        cases[f"mean polynomial {dtype}"] = mean("polynomial", dtype, (0, 1, 2, 3))
+        cases[f"mean call {dtype}"] = mean("call", dtype, (0,))
+        cases[f"slope {dtype}"] = (cuda_mean.make_slope, (square_slope, 0, dtype), cuda.THREADS)
+        cases[f"divide {dtype}"] = (cuda_mean.make_divide, (dtype,), cuda.THREADS)
+    for spread in (False, True):
+        cases[f"table {spread}"] = (cuda_tree.make_table, (3, spread), cuda.THREADS)
+    return cases
+
+
+KERNELS = kernels()
+DISASSEMBLER = next(Path(folder) / "cu13/bin/nvdisasm" for folder in nvidia.__path__)
+INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?\s*([A-Z][A-Z0-9_.]+)(.*)")
+
+
+@cache
+def instructions(code):
+    """The machine code as a list of (operation, operands), and where each label stands."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(code)
+        file.flush()
+        text = subprocess.run([DISASSEMBLER, "-c", file.name], capture_output=True, text=True, check=True).stdout
+    listing, labels = [], {}
+    for line in text.splitlines():
+        if line.strip().startswith(".L_") and line.strip().endswith(":"):
+            labels[line.strip()[:-1]] = len(listing)
+        elif found := INSTRUCTION.search(line):
+            listing.append((found[1], found[2]))
+    return listing, labels
+
+
+def loops(code):
+    """The instructions of each loop: what stands between a branch back and where it goes."""
+    listing, labels = instructions(code)
+    found = []
+    for end, (operation, operands) in enumerate(listing):
+        label = re.search(r"`\((\.L_\w+)\)", operands)
+        if operation == "BRA" and label and labels[label[1]] < end:
+            found.append([name for name, _ in listing[labels[label[1]] : end + 1]])
+    return found
+
+
+def counted(code):
+    """How often each operation occurs, by its first word: FFMA, not FFMA.FTZ."""
+    return Counter(operation.split(".")[0] for operation, _ in instructions(code)[0])

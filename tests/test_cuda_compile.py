@@ -1,0 +1,109 @@
+"""Kernels for GPUs, compiled where there is none: machine code of each for four architectures, and what is in it.
+
+What a card would show is in the tests marked `gpu`.
+"""
+
+import re
+
+import numpy as np
+import pytest
+from cuda_cases import KERNELS, counted, instructions, loops
+from numba import types
+
+from fastlam.kernels import cuda_launch
+from fastlam.kernels.cuda import cuda
+
+ARCHITECTURES = [(7, 5), (8, 0), (9, 0), (10, 0)]
+HOPPER = (9, 0)
+# Of 65,536 in a multiprocessor: 128 leave room for four blocks of 128 threads, 255 is what a thread may have.
+REGISTERS = {"simulate ": 48, "coefficient": 64, "mean ": 128, "simulate_mean": 255, "": 64}
+
+
+def code(name, cc=HOPPER):
+    return cuda_launch.cubin(*KERNELS[name], cc)
+
+
+@pytest.mark.parametrize("cc", ARCHITECTURES, ids=str)
+@pytest.mark.parametrize("name", KERNELS)
+def test_resources(name, cc):
+    """Every kernel compiles; nothing spills, no array is on a stack, registers and shared memory are bounded."""
+    made = code(name, cc)
+    assert made.code.startswith(b"\x7fELF")
+    assert made.resource(r"(\d+) bytes stack frame") <= 8  # where the rare case of a root or a quotient returns to
+    assert made.resource(r"(\d+) bytes spill stores") == 0
+    assert made.resource(r"(\d+) bytes spill loads") == 0
+    bound = next(bound for start, bound in REGISTERS.items() if name.startswith(start))
+    assert 0 < made.resource(r"Used (\d+) registers") <= bound
+    assert made.resource(r"(\d+) bytes smem") <= 48 * 1024
+
+
+@pytest.mark.parametrize("name", [name for name in KERNELS if name.startswith("simulate ") and "float32" in name])
+def test_paths_in_float32(name):
+    """No double precision, four stores for four normals, each of a time: threads side by side write side by side."""
+    made = code(name)
+    assert not [
+        operation for operation, _ in instructions(made.code)[0] if re.match(r"D(ADD|MUL|FMA|SETP)|.*F64", operation)
+    ]
+    inner = max(loops(made.code), key=len)
+    assert inner.count("STG.E") == 4
+    assert inner.count("IMAD.WIDE.U32") <= 20  # Philox's own: its products are one instruction each
+
+
+def test_instructions_of_a_normal():
+    """The inner loops make four normals of one path, and step it; the sketch in the issue took 64 a normal."""
+    assert len(max(loops(code("simulate brownian float32").code), key=len)) <= 4 * 64
+    bodies = [body for body in loops(code("simulate_mean brownian float32").code) if body.count("FFMA") > 30]
+    assert len(min(bodies, key=len)) <= 4 * 64  # with the functional and its sum
+
+
+# Of a pair of normals: 10 for the logarithm, 8 for sine and cosine by Horner's rules; what a root takes; of a step.
+PAIR, ROOT, STEP = 18, 2, 1
+
+
+def test_fused_operations_are_those_of_the_source():
+    inner = max(loops(code("simulate brownian float32").code), key=len)
+    assert inner.count("FFMA") == 2 * (PAIR + ROOT) + 4 * STEP
+
+
+@pytest.mark.parametrize(
+    "name", ["simulate brownian float32", "simulate_mean brownian float64 gradients", "mean square float32 True"]
+)
+def test_nothing_is_left_to_contract(name, monkeypatch):
+    """The linker's own contraction would find nothing in our elements: it is off for those that users write."""
+    make, arguments, threads = KERNELS[name]
+    before = counted(code(name).code)
+    ours = cuda_launch.nvjitlink.create
+    monkeypatch.setattr(cuda_launch, "_cubins", {})
+    monkeypatch.setattr(
+        cuda_launch.nvjitlink, "create", lambda n, options: ours(n, [o.replace("-fma=0", "-fma=1") for o in options])
+    )
+    after = counted(cuda_launch.cubin(make, arguments, threads, HOPPER).code)
+    assert {key: before[key] for key in ("FFMA", "DFMA")} == {key: after[key] for key in ("FFMA", "DFMA")}
+
+
+def make_implicit():
+    def implicit(x, y):
+        i = cuda.threadIdx.x
+        y[i] = x[i] * y[i] + x[i + 1]
+
+    return implicit, types.void(types.CPointer(types.float32), types.CPointer(types.float32))
+
+
+def test_an_implicit_product_and_sum_stay_two():
+    operations = counted(cuda_launch.cubin(make_implicit, (), 32, HOPPER).code)
+    assert (operations["FMUL"], operations["FADD"], operations["FFMA"]) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("name", ["mean square float32 True", "mean square float64 True", "mean polynomial float32"])
+def test_rows_are_read_by_16_bytes(name):
+    reads = [operation for operation, _ in instructions(code(name).code)[0] if operation.startswith("LDG")]
+    assert reads.count("LDG.E.128") + reads.count("LDG.E.128.CONSTANT") >= 8  # all of a thread's in a leaf, in flight
+
+
+def test_a_kernel_is_compiled_once():
+    make, arguments, threads = KERNELS["fold"]
+    assert cuda_launch.cubin(make, arguments, threads, HOPPER) is cuda_launch.cubin(make, arguments, threads, HOPPER)
+
+
+def test_words_are_passed_whole():
+    assert cuda_launch.word(2**64 - 1).value == np.iinfo(np.uint64).max
