@@ -7,7 +7,6 @@ takes them in order. No answer depends on who takes what. Arrays come as address
 
 import numpy as np
 from numba import carray, njit, types
-from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from .memory import claim, load, pointer, stack
 from .normal import normals_float32, normals_float64
@@ -85,7 +84,7 @@ def make_simulate(step, observe, n_coefficients, dtype, antithetic):
         words = carray(stack(U32, WORDS), (4, TILE))
         state = carray(stack(real, TILE), (TILE,))
         spare = carray(stack(real, TILE), (TILE,))  # takes the time after the last where their number is odd
-        steps = carray(pointer(coefficients, real), (n_times, n_coefficients))
+        steps = pointer(coefficients, real)
         for done in range(budget):
             chunk = claim(claims) if claims else done
             if chunk >= n_chunks:
@@ -103,8 +102,8 @@ def make_simulate(step, observe, n_coefficients, dtype, antithetic):
                 row = out + (j * row_stride + start) * itemsize
                 out0 = carray(pointer(row, real), (TILE,))
                 out1 = carray(pointer(row + row_stride * itemsize, real), (TILE,)) if both else spare
-                c0 = to_fixed_tuple(steps[j], n_coefficients)
-                c1 = to_fixed_tuple(steps[j + both], n_coefficients)
+                c0 = load(steps, j * n_coefficients, 1, n_coefficients)
+                c1 = load(steps, (j + both) * n_coefficients, 1, n_coefficients)
                 two_steps(out0, out1, state, words, pair, first, n, c0, c1)
         return True
 

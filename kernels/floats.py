@@ -7,9 +7,8 @@ interpolates its function at the Chebyshev nodes of its range; tests/test_normal
 import math
 
 import numpy as np
-from numba import njit, types
-from numba.core.errors import TypingError
-from numba.core.extending import intrinsic
+from numba import TypingError, njit, types
+from numba.extending import intrinsic
 
 F32, F64 = np.float32, np.float64
 I32, I64 = np.int32, np.int64

@@ -1,9 +1,8 @@
 """Memory as kernels see it: addresses given to them, small arrays of their own, the counter that threads share."""
 
 from llvmlite import ir
-from numba import types
-from numba.core.errors import RequireLiteralValue
-from numba.core.extending import intrinsic
+from numba import TypingError, types
+from numba.extending import intrinsic
 
 CACHE_LINE = 64
 STOP = 2**62  # in the counter of chunks: leave as soon as you can
@@ -107,5 +106,5 @@ def stopped(typingctx, counter):
 
 def _constant(name, value):
     if not isinstance(value, types.IntegerLiteral):
-        raise RequireLiteralValue(f"{name}: the size must be a constant")
+        raise TypingError(f"{name}: the size must be a constant")
     return value.literal_value

@@ -5,8 +5,7 @@ import math
 import mpmath
 import numpy as np
 import pytest
-from numba import njit, types
-from numba.core.errors import TypingError
+from numba import TypingError, njit, types
 
 from fastlam.kernels import exponential, logarithm
 from fastlam.kernels.exponential import exp, exprel, exprel_slope
