@@ -1,14 +1,12 @@
-"""A row of a benchmark table: its time, its rate, its ratio to the best baseline, its share of a limit."""
+"""A row of a benchmark table: its time, its rate, its share of a limit; bench/table.py compares it with the others."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-MEDIANS: dict[str, dict[str, float]] = defaultdict(dict)
 ROUNDS = 15
 
 
@@ -22,8 +20,8 @@ def full(request: pytest.FixtureRequest) -> bool:
 def row(benchmark: Any, full: bool) -> Callable[..., None]:
     """Time `function` as row `name` of table `group`.
 
-    A baseline enters its median in the table; a row that is ours gets `ratio`, the best baseline's median over its own.
-    `work` is (amount, unit) per call: the rate is in 1e9 units per second. `limit` is a rate in the same unit.
+    A row is `ours`, or a baseline of those that are. `work` is (amount, unit) per call: the rate is in 1e9 units per
+    second. `limit` is a rate in the same unit.
     """
 
     def measure(
@@ -38,24 +36,18 @@ def row(benchmark: Any, full: bool) -> Callable[..., None]:
         calls: int = 1,
     ) -> None:
         benchmark.group = group
-        benchmark.extra_info["row"] = name
+        info = benchmark.extra_info
+        info["row"], info["ours"] = name, ours
         warmups = min(2, rounds - 1)  # what runs once is not warmed up
         benchmark.pedantic(
             function, rounds=rounds if full else 1, warmup_rounds=warmups if full else 0, iterations=calls
         )
         if not full:
             return
-        median = benchmark.stats.stats.median
-        info = benchmark.extra_info
         if work is not None:
-            rate = work[0] / median / 1e9
+            rate = work[0] / benchmark.stats.stats.median / 1e9
             info["rate"] = f"{rate:.3g} G{work[1]}/s"
             if limit is not None:
                 info["share"] = f"{rate / limit[1]:.0%} of {limit[0]} ({limit[1]:.3g} G{work[1]}/s)"
-        if not ours:
-            MEDIANS[group][name] = median
-        elif MEDIANS[group]:
-            best = min(MEDIANS[group], key=MEDIANS[group].__getitem__)
-            info["ratio"] = f"{MEDIANS[group][best] / median:.3g}x {best}"
 
     return measure

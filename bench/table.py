@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
@@ -18,17 +19,42 @@ def seconds(value: float) -> str:
     return f"{value / 1e-6:.3g} us"
 
 
-def lines(benchmark: dict) -> dict[str, str]:
-    info = benchmark["extra_info"]
-    return {"median": seconds(benchmark["stats"]["median"]), **{c: info.get(c, "") for c in COLUMNS if c != "median"}}
+def lines(benchmarks: list[dict]) -> list[dict[str, str]]:
+    """The cells of a group's rows. Those of ours have `ratio`: the best baseline's median over their own.
+
+    >>> timed = lambda row, ours, median: {"extra_info": {"row": row, "ours": ours}, "stats": {"median": median}}
+    >>> group = [timed("fastlam", True, 2e-3), timed("torch", False, 6e-3), timed("numpy", False, 3e-3)]
+    >>> [(line["row"], line["median"], line["ratio"]) for line in lines(group)]
+    [('fastlam', '2 ms', '1.5x numpy'), ('torch', '6 ms', ''), ('numpy', '3 ms', '')]
+    """
+    baselines = [benchmark for benchmark in benchmarks if not benchmark["extra_info"]["ours"]]
+    best = min(baselines, key=median_of, default=None)
+    answer = []
+    for benchmark in benchmarks:
+        info, median = benchmark["extra_info"], median_of(benchmark)
+        compared = best is not None and info["ours"]
+        ratio = f"{median_of(best) / median:.3g}x {best['extra_info']['row']}" if compared else ""
+        answer.append({**dict.fromkeys(COLUMNS, ""), **info, "median": seconds(median), "ratio": ratio})
+    return answer
+
+
+def median_of(benchmark: dict) -> float:
+    return benchmark["stats"]["median"]
+
+
+def groups(report: dict) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """Each group's name and lines."""
+    by_group = lambda benchmark: benchmark["group"]  # noqa: E731
+    for group, benchmarks in groupby(sorted(report["benchmarks"], key=by_group), by_group):
+        yield group, lines(list(benchmarks))
 
 
 def tables(report: dict) -> str:
     """Markdown tables of a report."""
     text = []
-    for group, benchmarks in groupby(report["benchmarks"], key=lambda b: b["group"]):
+    for group, rows in groups(report):
         text += ["", f"### {group}", "", "| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
-        text += ["| " + " | ".join(lines(b)[c] for c in COLUMNS) + " |" for b in benchmarks]
+        text += ["| " + " | ".join(row[c] for c in COLUMNS) + " |" for row in rows]
     return "\n".join(text)
 
 
@@ -39,8 +65,7 @@ def summary(report: dict) -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "numba", "torch"))
     text = [f"{cpu}, Python {info['python_version']}, {packages}, {report['datetime'][:10]}", ""]
     text += ["| what | fastlam | beside it, in the same run | of a limit |", "| --- | --- | --- | --- |"]
-    for group, benchmarks in groupby(report["benchmarks"], key=lambda b: b["group"]):
-        rows = [lines(benchmark) for benchmark in benchmarks]
+    for group, rows in groups(report):
         for row in rows if len(rows) == 1 else [row for row in rows if row["ratio"] or row["share"]]:
             what = group if row["row"].startswith("fastlam") else f"{group}: {row['row']}"
             cells = what, ", ".join(filter(None, (row["median"], row["rate"]))), row["ratio"], row["share"]
@@ -50,5 +75,4 @@ def summary(report: dict) -> str:
 
 if __name__ == "__main__":
     document = json.loads(Path(sys.argv[1]).read_text())
-    document["benchmarks"].sort(key=lambda b: b["group"])
     print(tables(document), summary(document), sep="\n\n")
