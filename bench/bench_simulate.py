@@ -35,6 +35,13 @@ def check(x, axis):
     assert abs(last.var() / (SIGMA**2 * t) - 1) < 5 * np.sqrt(2 / last.size)
 
 
+def check_paths(x, times, dtype):
+    """Ours: also path by path."""
+    check(x, 0)
+    exact = reference.simulate(MU, SIGMA, 0.0, times, 5, seed=7, dtype=dtype)
+    np.testing.assert_allclose(x[:, :5], exact, rtol=0, atol=1e-5)  # float32 steps round; a wrong one is 1e-2 off
+
+
 def torch_by_path(m, n, dtype, out=None):
     x = torch.empty(n, m, dtype=dtype) if out is None else out
     return x.normal_(MU * DT, SIGMA * DT**0.5).cumsum_(1)
@@ -102,10 +109,7 @@ def bench_fastlam(row, full, dtype, memory):
     process = fastlam.Brownian(MU, SIGMA)
     times = torch.arange(1, m + 1, dtype=getattr(torch, dtype)) * DT
     out = torch.zeros(m, n, dtype=times.dtype) if memory == "out" else None
-    x = fastlam.simulate(process, times, n, seed=7, out=out)
-    check(x, 0)
-    exact = reference.simulate(MU, SIGMA, 0.0, times, 5, seed=7, dtype=dtype)
-    np.testing.assert_allclose(x[:, :5], exact, rtol=0, atol=1e-5)  # float32 steps round; a wrong one is 1e-2 off
+    check_paths(fastlam.simulate(process, times, n, seed=7, out=out), times, dtype)
     limit = ("Philox alone", philox_rate(4 if dtype == "float32" else 2)) if full else None
     row(
         f"simulate {dtype} {memory}",
@@ -124,15 +128,12 @@ def bench_threads(row, full, dtype, count):
     m, n = shape(full)
     times = torch.arange(1, m + 1, dtype=getattr(torch, dtype)) * DT
     out = torch.zeros(m, n, dtype=times.dtype)
+    call = lambda: fastlam.simulate(fastlam.Brownian(MU, SIGMA), times, n, seed=7, out=out)  # noqa: E731
     before = threads.thread_count()
     torch.set_num_threads(count)
     try:
-        row(
-            f"simulate {dtype} threads",
-            f"{count} thread{'s' * (count > 1)}",
-            lambda: fastlam.simulate(fastlam.Brownian(MU, SIGMA), times, n, seed=7, out=out),
-            ours=count > 1,
-            work=(m * n, " normals"),
-        )
+        check_paths(call(), times, dtype)
+        name = f"{count} thread{'s' * (count > 1)}"
+        row(f"simulate {dtype} threads", name, call, ours=count > 1, work=(m * n, " normals"))
     finally:
         torch.set_num_threads(before)
