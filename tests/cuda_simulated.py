@@ -55,8 +55,8 @@ def check_simulate(process, dtype, antithetic, n, times=TIMES):
     stride = n + 3
     out = np.full((len(times), stride), np.nan, dtype)
     run(
-        simulate(process, dtype, antithetic), blocks_of(n), out.ravel(), stride, len(times), n, np.uint64(FIRST), *WORDS,
-        values[-1:].astype(dtype), steps.ravel(),
+        simulate(process, dtype, antithetic), blocks_of(n), out.ravel(), stride, len(times), n,
+        np.uint64(FIRST), *WORDS, values[-1:].astype(dtype), steps.ravel(),
     )  # fmt: skip
     named = {"seed": SEED, "first_path": FIRST, "antithetic": antithetic, "dtype": dtype}
     same(np.ascontiguousarray(out[:, :n]), fastlam.simulate(PROCESSES[process], times, n, **named))
@@ -127,8 +127,8 @@ def check_mean(functional, dtype, wanted, shape, aligned, leaves=None):
     blocks = -(-n // (n_leaves * 1024))
     sums, means = np.full(4 * blocks * n_terms, np.nan), np.full(4 * n_terms, np.nan, dtype)
     run(
-        mean(functional, dtype, wanted, aligned), (4, min(blocks, 2)), x.ravel(), index, 4, stride, n_rows, 1, 0, n, blocks,
-        np.append(theta, 0.0), float(n), sums, means,
+        mean(functional, dtype, wanted, aligned), (4, min(blocks, 2)), x.ravel(), index, 4, stride, n_rows, 1, 0, n,
+        blocks, np.append(theta, 0.0), float(n), sums, means,
     )  # fmt: skip
     if blocks > 1:
         sums = fold(sums, 4, blocks, n_terms)
