@@ -11,7 +11,6 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import typer
@@ -21,6 +20,7 @@ from fastlam import arrays, calibrate_command, options
 from fastlam.data import check_target, load_paths, load_targets, load_times, new_npy, save_paths
 from fastlam.progress_bar import Advance, progress_bar
 from fastlam.readers import check_suffix
+from fastlam.training import checked_training
 
 SLICE = 2**24  # elements simulated at a time into a .npy file
 
@@ -78,17 +78,17 @@ def fit(
 
     given = options.given_options(context)
     options.check_fit(given)
+    options.check_made_targets(true_lam, noise)
     rate = lr if lr == "auto" else options.number("--lr", lr, "a number or auto")
     files = out / "fit.json", out / "fit.png"
     options.make_folder(out, *files)
     options.use_threads(threads)
-    training: dict[str, Any] = {
-        "lam0": lam0, "optimizer": optimizer, "lr": rate, "epochs": epochs, "batch_size": batch_size,
-        "holdout": holdout, "seed": seed,
-    }  # fmt: skip
     start = time.perf_counter()
     with progress_bar("paths") as advance:
-        training["progress"] = lambda done, total: advance("train", done, total)
+        training = checked_training(
+            lam0=lam0, optimizer=optimizer, lr=rate, epochs=epochs, batch_size=batch_size, holdout=holdout, seed=seed,
+            progress=lambda done, total: advance("train", done, total),
+        )  # fmt: skip
         if paths is not None and targets is not None:
             x, k = _load(paths, targets, layout.value)
             times, read = _times_to_draw(paths, len(x)), time.perf_counter() - start

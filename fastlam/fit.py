@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,8 +23,6 @@ from fastlam.descent import (
     descent,
     largest_curvature,
     largest_lr,
-    make_probe,
-    optimizer_class,
     times_power,
     units,
 )
@@ -33,8 +30,7 @@ from fastlam.fit_result import FitResult
 from fastlam.fit_warnings import warn_if_diverged_or_unsettled, warn_if_unstable
 from fastlam.rows import array_means, array_of, check_rows
 from fastlam.targets import checked_targets
-
-Progress = Callable[[int, int], None]
+from fastlam.training import Progress, Training, checked_training
 
 
 def fit(
@@ -111,66 +107,48 @@ def fit(
 
     Source: Nocedal and Wright, Numerical Optimization, chapter 3, for the step that descent can take.
     """
+    training = checked_training(
+        lam0=lam0, optimizer=optimizer, lr=lr, epochs=epochs, batch_size=batch_size, holdout=holdout, seed=seed,
+        progress=progress,
+    )  # fmt: skip
+    return fit_paths(x, k, training, stacklevel=5)
+
+
+def fit_paths(x: Any, k: Any, training: Training, stacklevel: int = 4) -> FitResult:
+    """`fit`, its other arguments checked; warnings point `stacklevel` functions up from those that give them."""
     start = time.perf_counter()
     paths = _paths(x)
     targets = checked_targets("fit", k, len(paths), "row of x")
     means = array_means(paths)
-    read = time.perf_counter() - start
-    return fit_means(
-        means, targets, read, lam0=lam0, optimizer=optimizer, lr=lr, epochs=epochs, batch_size=batch_size,
-        holdout=holdout, seed=seed, progress=progress, stacklevel=4,
-    )  # fmt: skip
+    return fit_means(means, targets, time.perf_counter() - start, training, stacklevel)
 
 
-def fit_means(
-    s: np.ndarray,
-    k: np.ndarray,
-    seconds: float,
-    *,
-    lam0: float = 0.0,
-    optimizer: Any = "adam",
-    lr: float | str = "auto",
-    epochs: int = 20,
-    batch_size: int = 32,
-    holdout: float = 0.2,
-    seed: int = 0,
-    progress: Progress | None = None,
-    stacklevel: int = 3,
-) -> FitResult:
-    """`fit` where the means `s` of x**2 (m,) are known, in float64, and took so many seconds; `k` (m,) checked.
-
-    Warnings point `stacklevel` functions up from those that give them.
-    """
+def fit_means(s: np.ndarray, k: np.ndarray, seconds: float, training: Training, stacklevel: int = 3) -> FitResult:
+    """`fit_paths` where the means `s` of x**2 (m,) are known, in float64, and took so many seconds; `k` is checked."""
     start = time.perf_counter()
     for j in np.flatnonzero(~np.isfinite(s))[:1]:
         raise ValueError(f"fit: x must be finite, but row {j} has mean square {s[j]}; x**2 must be finite too")
     means, targets = torch.from_numpy(s), torch.from_numpy(k)
-    seed = arrays.check_integer(seed, "fit: seed", 0, 2**64)
-    generator = torch.Generator().manual_seed(seed)
-    train, held = _split(means.numel(), holdout, generator)
-    batch_size = min(arrays.check_integer(batch_size, "fit: batch_size", 1, 2**62), train.numel())
-    epochs = arrays.check_integer(epochs, "fit: epochs", 1, 2**62)
+    generator = torch.Generator().manual_seed(training.seed)
+    train, held = _split(means.numel(), training.holdout, generator)
+    training = training._replace(batch_size=min(training.batch_size, train.numel()))
+    make, probe, lam0 = training.make, training.probe, training.lam0
     s, target = means[train].numpy(), targets[train].numpy()
     if not s.any():
         raise ValueError("fit: x is zero at every training time, or its squares are: no lam can be told from another")
     closed_form, stderr, size = closed_form_lam(s, target)
-    lam0 = _number("lam0", lam0)
-    if progress is not None and not callable(progress):
-        raise TypeError(f"fit: progress must be callable, but is {progress!r}")
-    make = optimizer_class(optimizer)
-    probe = make_probe(make, lam0)
     unit = units(probe, s, target, lam0)
     s, target = unit.divide(s, target)
-    stable = 2 / largest_curvature(s, batch_size)
-    if lr == "auto":
+    stable = 2 / largest_curvature(s, training.batch_size)
+    if training.lr is None:
         way = max(abs(closed_form - lam0), 1e-6 * size) or 1.0  # above 0, wherever training starts
-        rate = auto_lr(probe, times_power(way, -unit.lam), stable, epochs * -(-len(s) // batch_size))
+        rate = auto_lr(probe, times_power(way, -unit.lam), stable, training.epochs * -(-len(s) // training.batch_size))
     else:
-        rate = times_power(_number("lr", lr, above=0.0), -unit.lr(probe))
+        rate = times_power(training.lr, -unit.lr(probe))
     warn_if_unstable(rate, largest_lr(probe, stable), unit.lr(probe), stacklevel)
     steps = descent(make, times_power(lam0, -unit.lam), rate, s, target)
     out_of_sample = unit.divide(means[held].numpy(), targets[held].numpy())
-    history = _train(steps, (s, target), out_of_sample, unit, epochs, batch_size, generator, progress)
+    history = _train(steps, (s, target), out_of_sample, unit, training, generator)
     done = time.perf_counter()
 
     result = FitResult(
@@ -182,9 +160,9 @@ def fit_means(
         max_stable_lr=times_power(stable, -2 * unit.s),
         lr=times_power(rate, unit.lr(probe)),
         optimizer=type(probe).__name__,
-        epochs=epochs,
-        batch_size=batch_size,
-        seed=seed,
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        seed=training.seed,
         lam0=lam0,
         holdout=sorted(held.tolist()),
         holdout_loss=history["holdout_loss"][-1],
@@ -192,7 +170,7 @@ def fit_means(
         targets=targets.numpy(),
         seconds={"means": seconds, "train": done - start},
     )
-    warn_if_diverged_or_unsettled(result, size, automatic=lr == "auto", stacklevel=stacklevel)
+    warn_if_diverged_or_unsettled(result, size, automatic=training.lr is None, stacklevel=stacklevel)
     return result
 
 
@@ -201,14 +179,12 @@ def _train(
     train: tuple[np.ndarray, np.ndarray],
     held: tuple[np.ndarray, np.ndarray],
     unit: Units,
-    epochs: int,
-    batch_size: int,
+    training: Training,
     generator: torch.Generator,
-    progress: Progress | None,
 ) -> dict[str, list[Any]]:
     history: dict[str, list[Any]] = {"epoch": [], "train_loss": [], "holdout_loss": [], "lam": [], "grad_norm": []}
-    for epoch in range(1, epochs + 1):
-        loss = steps.epoch(torch.randperm(len(train[0]), generator=generator, device="cpu"), batch_size)
+    for epoch in range(1, training.epochs + 1):
+        loss = steps.epoch(torch.randperm(len(train[0]), generator=generator, device="cpu"), training.batch_size)
         with np.errstate(over="ignore", invalid="ignore"):  # of a training that explodes
             residual, held_residual = steps.lam * train[0] - train[1], steps.lam * held[0] - held[1]
             held_loss = float(np.mean(held_residual**2)) if len(held[0]) else None
@@ -217,8 +193,8 @@ def _train(
             history["holdout_loss"].append(None if held_loss is None else times_power(held_loss, 2 * unit.k))
             history["lam"].append(times_power(steps.lam, unit.lam))
             history["grad_norm"].append(times_power(float(abs(np.mean(2 * residual * train[0]))), unit.s + unit.k))
-        if progress is not None:
-            progress(epoch, epochs)
+        if training.progress is not None:
+            training.progress(epoch, training.epochs)
         if not math.isfinite(history["lam"][-1]):
             break
     return history
@@ -235,19 +211,8 @@ def _paths(x: Any) -> np.ndarray:
     return paths
 
 
-def _split(count: int, holdout: float, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def _split(count: int, share: float, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Positions of training and hold-out times, both ascending."""
-    share = _number("holdout", holdout)
-    if not 0 <= share < 1:
-        raise ValueError(f"fit: holdout must be at least 0 and below 1, but is {share}")
     held = min(count - 1, max(1, round(share * count))) if share > 0 else 0
     order = torch.randperm(count, generator=generator, device="cpu")
     return order[held:].sort().values, order[:held].sort().values
-
-
-def _number(name: str, value: Any, above: float = -math.inf) -> float:
-    if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.number)):
-        raise TypeError(f"fit: {name} must be a number, but is {value!r}")
-    if not math.isfinite(value) or value <= above:
-        raise ValueError(f"fit: {name} must be finite{'' if above < 0 else f' and above {above}'}, but is {value}")
-    return float(value)

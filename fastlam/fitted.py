@@ -5,15 +5,14 @@ Simulated paths train lam with `[0, n)` of the seed's family, and try it on `[n,
 
 from __future__ import annotations
 
-import math
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 import fastlam
 from fastlam.elements import record
-from fastlam.fit import fit_means
+from fastlam.fit import fit_means, fit_paths
 from fastlam.means import MOST_PATHS
 from fastlam.parameters import floats
 from fastlam.plot import MAX_PATHS
@@ -22,6 +21,7 @@ from fastlam.rows import array_means
 from fastlam.square_means import square_means
 from fastlam.stream import Stream, stream
 from fastlam.targets import checked_targets
+from fastlam.training import Training
 
 
 class Fitted(NamedTuple):
@@ -44,16 +44,16 @@ class Simulated(NamedTuple):
     seed: int
     dtype: str
     lam: float
-    noise: float  # standard deviation of the targets', relative
+    noise: float  # standard deviation of the targets', relative; at least 0
 
 
-def fit_read(x: np.ndarray, k: np.ndarray, times: np.ndarray | None, training: dict[str, Any], read: float) -> Fitted:
-    """Fit lam to paths from a file, which took so many seconds to read; `training`: arguments of `fastlam.fit`."""
-    result = fastlam.fit(x, k, **training)
+def fit_read(x: np.ndarray, k: np.ndarray, times: np.ndarray | None, training: Training, read: float) -> Fitted:
+    """Fit lam to paths from a file, which took so many seconds to read."""
+    result = fit_paths(x, k, training)
     return Fitted(result, x.shape[1], x, times, None, {"read": read, **result.seconds})
 
 
-def fit_stored(problem: Simulated, training: dict[str, Any], advance: Advance) -> Fitted:
+def fit_stored(problem: Simulated, training: Training, advance: Advance) -> Fitted:
     """Fit lam to simulated paths, all of them in memory; the others take their place there."""
     start = time.perf_counter()
     process, times, n_paths, seed, dtype = problem[:5]
@@ -61,7 +61,7 @@ def fit_stored(problem: Simulated, training: dict[str, Any], advance: Advance) -
     k = _noisy(problem, fastlam.mean_square(x, problem.lam))
     simulated = time.perf_counter()
     advance("means", 0, 0)
-    result = fastlam.fit(x, k, **training)
+    result = fit_paths(x, k, training)
     trained = time.perf_counter()
     advance("validate", 0, 0)
     drawn = x[:, :MAX_PATHS].copy()
@@ -71,7 +71,7 @@ def fit_stored(problem: Simulated, training: dict[str, Any], advance: Advance) -
     return Fitted(result, n_paths, drawn, times, loss, seconds)
 
 
-def fit_in_one_pass(problem: Simulated, training: dict[str, Any], advance: Advance) -> Fitted:
+def fit_in_one_pass(problem: Simulated, training: Training, advance: Advance) -> Fitted:
     """The same to the last bit, but for the paths to draw, with no path stored."""
     start = time.perf_counter()
     which = stream("fit", problem.seed, 0, problem.n_paths, False, problem.dtype, problem.times, MOST_PATHS)
@@ -79,7 +79,7 @@ def fit_in_one_pass(problem: Simulated, training: dict[str, Any], advance: Advan
     with np.errstate(over="ignore", invalid="ignore"):  # to infinity, which is refused below
         rounded = np.asarray(problem.lam, which.real) * s.astype(which.real)  # as mean_square's answer
     k = checked_targets("fit", _noisy(problem, rounded), len(s), "time")
-    result = fit_means(s, k, time.perf_counter() - start, **training)
+    result = fit_means(s, k, time.perf_counter() - start, training)
     trained = time.perf_counter()
     loss = _loss(result, _means(problem, which._replace(first_path=which.n_paths), advance, "validate"))
     seconds = {**result.seconds, "validate": time.perf_counter() - trained}
@@ -94,8 +94,6 @@ def _means(problem: Simulated, which: Stream, advance: Advance, part: str) -> np
 
 
 def _noisy(problem: Simulated, k: np.ndarray) -> np.ndarray:
-    if not 0 <= problem.noise < math.inf:
-        raise ValueError(f"--noise must be finite and at least 0, but is {problem.noise}")
     exact: np.ndarray = k.astype(np.float64)
     return exact * (1 + problem.noise * np.random.default_rng(problem.seed).standard_normal(len(k)))
 

@@ -133,6 +133,14 @@ def check_fit(given: set[str]) -> None:
             raise ValueError(f"--{name.replace('_', '-')} is about simulated paths, but --paths reads them from a file")
 
 
+def check_made_targets(true_lam: float, noise: float) -> None:
+    """Refuse what no targets can be made with."""
+    if not math.isfinite(true_lam):
+        raise ValueError(f"--true-lam must be finite, but is {true_lam}")
+    if not 0 <= noise < math.inf:
+        raise ValueError(f"--noise must be finite and at least 0, but is {noise}")
+
+
 def at_least_one(name: str, value: int) -> int:
     """`value`, checked."""
     if value < 1:

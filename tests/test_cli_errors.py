@@ -57,7 +57,7 @@ BAD = [
     (["fit", "--one-pass", "--n-paths", "0"], 2, "n_paths must be at least 1"),
     (["fit", "--one-pass", "--n-paths", str(10**13)], 2, "n_paths must be at least 1 and below"),
     (["fit", "--one-pass", "--noise", "-1", "--n-paths", "9"], 2, "--noise must be finite and at least 0"),
-    (["fit", "--one-pass", "--true-lam", "nan", "--n-paths", "9"], 2, "k[0] = nan"),
+    (["fit", "--one-pass", "--true-lam", "nan", "--n-paths", "9"], 2, "--true-lam must be finite, but is nan"),
     (["fit", "--dt", "0.1", "--horizon", "3"], 2, "--dt and --horizon both say where times are"),
     (["fit", "--dt", "0"], 2, "--dt must be finite and above 0, but is 0"),
     (["fit", "--dt", "1/0"], 2, "--dt must be a number, but is '1/0'"),
@@ -66,7 +66,7 @@ BAD = [
     (["fit", "--sigma", "-1"], 2, "sigma must be at least 0"),
     (["fit", "--mu", "inf"], 2, "mu must be finite"),
     (["fit", "--noise", "-1"], 2, "--noise must be finite and at least 0"),
-    (["fit", "--true-lam", "nan"], 2, "k[0] = nan"),
+    (["fit", "--true-lam", "nan"], 2, "--true-lam must be finite, but is nan"),
     (["fit", "--seed", "-1"], 2, "seed"),
     (["fit", "--lr", "fast"], 2, "--lr must be a number or auto, but is 'fast'"),
     (["fit", "--lr", "-1"], 2, "lr must be finite and above 0"),
@@ -119,6 +119,24 @@ def test_a_failure_is_one_line(fastlam_, tmp_path, files, arguments, code, messa
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("one_pass", [[], ["--one-pass"]])
+@pytest.mark.parametrize(
+    "bad",
+    [["--optimizer", "magic"], ["--lr", "-1"], ["--lam0", "nan"], ["--epochs", "0"], ["--batch-size", "0"],
+     ["--holdout", "1"], ["--seed", "-1"], ["--noise", "-1"], ["--true-lam", "nan"]],
+)  # fmt: skip
+def test_bad_training_is_refused_before_anything_is_simulated(fastlam_, monkeypatch, bad, one_pass):
+    from fastlam import fitted
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("paths were simulated")
+
+    monkeypatch.setattr(fastlam, "simulate", fail)
+    monkeypatch.setattr(fitted, "square_means", fail)
+    code, _, stderr = fastlam_("fit", *SMALL, *one_pass, *bad)
+    assert (code, "must be" in stderr) == (2, True)
+
+
 @pytest.mark.parametrize("arguments", [["--debug", "fit", "--dt", "0"], ["fit", "--dt", "0", "--debug"]])
 def test_debug_raises(fastlam_, arguments):
     with pytest.raises(ValueError, match="--dt must be finite"):
@@ -145,7 +163,7 @@ def test_what_the_library_raises(fastlam_, monkeypatch, error, code, line):
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(fastlam, "fit", fail)
+    monkeypatch.setattr(fastlam, "simulate", fail)
     assert fastlam_("fit", *SMALL) == (code, "", line + "\n")
     with pytest.raises(type(error)):
         fastlam_("fit", *SMALL, "--debug")

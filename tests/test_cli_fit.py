@@ -196,8 +196,10 @@ def test_auto_comes_back_from_the_largest_lam0(fastlam_):
 
 
 def test_divergence_of_auto_does_not_advise_auto(fastlam_, monkeypatch):
-    fit = fastlam.fit
-    monkeypatch.setattr(fastlam, "fit", lambda *a, **named: dataclasses.replace(fit(*a, **named), lam=float("nan")))
+    from fastlam import fitted
+
+    fit = fitted.fit_paths
+    monkeypatch.setattr(fitted, "fit_paths", lambda *given: dataclasses.replace(fit(*given), lam=float("nan")))
     code, _, stderr = fastlam_("fit", *SMALL)
     assert code == 1
     last = stderr.splitlines()[-1]

@@ -75,6 +75,13 @@ def test_bad_input(error, message, arguments):
         fastlam.fit(**{"x": X, "k": K, "epochs": 1} | arguments)
 
 
+@pytest.mark.parametrize(("error", "message", "arguments"), [row for row in BAD if not {"x", "k"} & set(row[2])])
+def test_bad_training_is_refused_before_x_is_read(error, message, arguments):
+    """A row that is not finite is seen by whoever reads it."""
+    with pytest.raises(error, match=message):
+        fastlam.fit(**{"x": changed(X, (7, 3), np.nan), "k": K, "epochs": 1} | arguments)
+
+
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch before 2.9 has none")
 def test_muon_is_for_matrices():
     with pytest.raises(ValueError, match=r"fit: optimizer must be one of .*adam.*, but is Muon"):

@@ -83,10 +83,11 @@ AT_THE_TOP = {
         *("fastlam.processes", "fastlam.square_means", "fastlam.stream", "fastlam.targets"),
     },
     "fastlam.descent": {"numpy", "torch", "fastlam.kernels"},
+    "fastlam.training": {"numpy", "torch", "fastlam.arrays", "fastlam.descent"},
     "fastlam.closed_form": {"numpy", "fastlam.descent"},
     "fastlam.fit": {
         *("numpy", "torch", "fastlam.arrays", "fastlam.closed_form", "fastlam.descent", "fastlam.fit_result"),
-        *("fastlam.fit_warnings", "fastlam.rows", "fastlam.targets"),
+        *("fastlam.fit_warnings", "fastlam.rows", "fastlam.targets", "fastlam.training"),
     },
     "fastlam.fit_result": {"numpy", "fastlam.result_json"},
     "fastlam.fit_warnings": {"fastlam.descent", "fastlam.fit_result"},
@@ -101,7 +102,7 @@ AT_THE_TOP = {
     "fastlam.commands": {
         *("numpy", "typer"),
         *("fastlam", "fastlam.arrays", "fastlam.calibrate_command", "fastlam.data", "fastlam.options"),
-        *("fastlam.progress_bar", "fastlam.readers"),
+        *("fastlam.progress_bar", "fastlam.readers", "fastlam.training"),
     },
     "fastlam.calibrate_command": {
         *("numpy", "typer", "rich"),
@@ -110,7 +111,7 @@ AT_THE_TOP = {
     "fastlam.fitted": {
         *("numpy", "fastlam", "fastlam.elements", "fastlam.fit", "fastlam.means", "fastlam.parameters"),
         *("fastlam.plot", "fastlam.progress_bar", "fastlam.rows", "fastlam.square_means", "fastlam.stream"),
-        "fastlam.targets",
+        *("fastlam.targets", "fastlam.training"),
     },
     "fastlam.report": {"rich", "fastlam", "fastlam.data", "fastlam.fit_warnings", "fastlam.plot"},
     "fastlam.info": {"torch", "fastlam.arrays", "fastlam.threads"},
