@@ -17,6 +17,7 @@ from fastlam import arrays
 from fastlam.readers import check_suffix, holds_times, pyarrow_and_parquet, read_array
 
 LAYOUTS = ("times-by-paths", "paths-by-times")
+OF_SAVEZ = ("file", "allow_pickle")  # what np.savez takes for its own arguments, not for arrays
 SLAB = 2**22  # elements copied at a time into a file of the other layout
 
 PutBlock = Callable[[np.ndarray, int, int], None]
@@ -150,7 +151,7 @@ def save_paths(path: str | os.PathLike[str], x: Any, layout: str = "times-by-pat
     layout : str
         Of the file: "times-by-paths" or "paths-by-times".
     **more : array or tensor
-        Further arrays for a `.npz`, of any dtype that needs no pickle.
+        Further arrays for a `.npz`, of any dtype that needs no pickle; not named `file` or `allow_pickle`.
 
     Raises
     ------
@@ -176,6 +177,9 @@ def save_paths(path: str | os.PathLike[str], x: Any, layout: str = "times-by-pat
         raise ValueError(f"save_paths: x must be a matrix with at least one element, but has shape {x.shape}")
     if more and suffix != ".npz":
         raise ValueError(f"save_paths: only a .npz holds further arrays, but path is {path}")
+    for name in OF_SAVEZ:
+        if name in more:
+            raise ValueError(f"save_paths: further arrays must not be named {' or '.join(OF_SAVEZ)}, but one is {name}")
     others = {name: _numpy_array(array, name) for name, array in more.items()}
     matrix = x.T if transposed else x
     if suffix == ".npy":

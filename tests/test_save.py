@@ -60,6 +60,13 @@ def test_npz_with_more(tmp_path):
         save_paths(tmp_path / "x.npy", matrix(), times=np.arange(4.0))
 
 
+@pytest.mark.parametrize("name", ["file", "allow_pickle"])
+def test_npz_with_a_name_that_numpy_takes_for_itself(tmp_path, name):
+    with pytest.raises(ValueError, match=f"save_paths: further arrays must not be named .*, but one is {name}"):
+        save_paths(tmp_path / "x.npz", matrix(), **{name: np.arange(4.0)})
+    assert not any(tmp_path.iterdir())
+
+
 def test_unknown_names(tmp_path):
     for bad in ("x.txt", "x", "x.npy.gz"):
         with pytest.raises(ValueError, match=r"must have one of \.npy, \.npz, \.csv, \.parquet"):
