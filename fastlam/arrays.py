@@ -153,8 +153,13 @@ def lam_array(lam: Any, real: str, caller: str, kinds: str) -> np.ndarray:
     """A number or NumPy array as a new array of dtype `real`."""
     array = np.asarray(check_lam_type(lam, caller, kinds))
     check_lam_dtype(array, caller)
-    with np.errstate(over="ignore"):  # to infinity, as a tensor's
-        return np.array(array, real)
+    return rounded(array, real)
+
+
+def rounded(values: Any, real: str) -> np.ndarray:
+    """Numbers as a new array of dtype `real`: infinite beyond it, without a warning, as a tensor's."""
+    with np.errstate(over="ignore"):
+        return np.array(values, real)
 
 
 def check_lam_dtype(lam: Any, caller: str) -> None:

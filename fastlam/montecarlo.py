@@ -221,7 +221,7 @@ def mean_square_value_and_grad(x: Any, lam: Any = 1.0, *, index: Any = None) -> 
 def check_lam(lam: Any, mean: np.ndarray, caller: str) -> np.ndarray:
     """`lam` in the dtype of `mean`, of a shape that leaves the answer's alone."""
     if type(lam) is float:
-        return np.asarray(lam, mean.dtype)
+        return arrays.rounded(lam, mean.dtype.name)
     lam = arrays.lam_array(lam, mean.dtype.name, caller, "an array of the kind of x (NumPy)")
     return arrays.fit_lam(lam, mean.shape, caller)
 
