@@ -11,9 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 import fastlam
+from fastlam.arrays import rounded
 from fastlam.elements import record
 from fastlam.fit import fit_means, fit_paths
 from fastlam.means import MOST_PATHS
+from fastlam.montecarlo import times_lam
 from fastlam.parameters import floats
 from fastlam.plot import MAX_PATHS
 from fastlam.progress_bar import Advance
@@ -76,9 +78,8 @@ def fit_in_one_pass(problem: Simulated, training: Training, advance: Advance) ->
     start = time.perf_counter()
     which = stream("fit", problem.seed, 0, problem.n_paths, False, problem.dtype, problem.times, MOST_PATHS)
     s = _means(problem, which, advance, "paths")
-    with np.errstate(over="ignore", invalid="ignore"):  # to infinity, which is refused below
-        rounded = np.asarray(problem.lam, which.real) * s.astype(which.real)  # as mean_square's answer
-    k = checked_targets("fit", _noisy(problem, rounded), len(s), "time")
+    exact = times_lam(problem.lam, rounded(s, which.real), "fit")  # as mean_square's answer
+    k = checked_targets("fit", _noisy(problem, exact), len(s), "time")
     result = fit_means(s, k, time.perf_counter() - start, training)
     trained = time.perf_counter()
     loss = _loss(result, _means(problem, which._replace(first_path=which.n_paths), advance, "validate"))

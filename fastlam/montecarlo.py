@@ -188,7 +188,7 @@ def mean_square(x: Any, lam: Any = 1.0, *, index: Any = None) -> Any:
         return autograd.mean_square(x, lam, index)
     rows.check_rows(x)
     mean = rows.array_means(x, index, arrays.dtype_name(x))
-    return (check_lam(lam, mean, "mean_square") * mean)[()]
+    return times_lam(lam, mean, "mean_square")
 
 
 def mean_square_value_and_grad(x: Any, lam: Any = 1.0, *, index: Any = None) -> tuple[Any, Any]:
@@ -215,7 +215,13 @@ def mean_square_value_and_grad(x: Any, lam: Any = 1.0, *, index: Any = None) -> 
         return autograd.mean_square_value_and_grad(x, lam, index)
     rows.check_rows(x, caller)
     mean = rows.array_means(x, index, arrays.dtype_name(x), caller)
-    return (check_lam(lam, mean, caller) * mean)[()], mean[()]
+    return times_lam(lam, mean, caller), mean[()]
+
+
+def times_lam(lam: Any, mean: np.ndarray, caller: str) -> Any:
+    """`lam` times means that are rounded already, in their dtype; beyond it infinite, without a warning."""
+    with np.errstate(over="ignore", invalid="ignore"):  # as a tensor's
+        return check_lam(lam, mean, caller) * mean
 
 
 def check_lam(lam: Any, mean: np.ndarray, caller: str) -> np.ndarray:

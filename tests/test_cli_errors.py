@@ -58,6 +58,8 @@ BAD = [
     (["fit", "--one-pass", "--n-paths", str(10**13)], 2, "n_paths must be at least 1 and below"),
     (["fit", "--one-pass", "--noise", "-1", "--n-paths", "9"], 2, "--noise must be finite and at least 0"),
     (["fit", "--one-pass", "--true-lam", "nan", "--n-paths", "9"], 2, "--true-lam must be finite, but is nan"),
+    (["fit", "--one-pass", "--true-lam", "1e30", "--x0", "1e15", "--n-paths", "9"], 2, "k[0] = inf"),
+    (["fit", "--true-lam", "1e30", "--x0", "1e15", "--n-paths", "9"], 2, "k[0] = inf"),
     (["fit", "--dt", "0.1", "--horizon", "3"], 2, "--dt and --horizon both say where times are"),
     (["fit", "--dt", "0"], 2, "--dt must be finite and above 0, but is 0"),
     (["fit", "--dt", "1/0"], 2, "--dt must be a number, but is '1/0'"),

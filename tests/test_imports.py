@@ -109,9 +109,9 @@ AT_THE_TOP = {
         *("fastlam", "fastlam.data", "fastlam.options", "fastlam.progress_bar", "fastlam.readers"),
     },
     "fastlam.fitted": {
-        *("numpy", "fastlam", "fastlam.elements", "fastlam.fit", "fastlam.means", "fastlam.parameters"),
-        *("fastlam.plot", "fastlam.progress_bar", "fastlam.rows", "fastlam.square_means", "fastlam.stream"),
-        *("fastlam.targets", "fastlam.training"),
+        *("numpy", "fastlam", "fastlam.arrays", "fastlam.elements", "fastlam.fit", "fastlam.means"),
+        *("fastlam.montecarlo", "fastlam.parameters", "fastlam.plot", "fastlam.progress_bar", "fastlam.rows"),
+        *("fastlam.square_means", "fastlam.stream", "fastlam.targets", "fastlam.training"),
     },
     "fastlam.report": {"rich", "fastlam", "fastlam.data", "fastlam.fit_warnings", "fastlam.plot"},
     "fastlam.info": {"torch", "fastlam.arrays", "fastlam.threads"},

@@ -59,6 +59,15 @@ def test_lam_beyond_float32(lam, kind):
 
 
 @KIND
+@pytest.mark.parametrize(("x", "lam", "want"), [(1e15, 1e30, np.inf), (1e30, 0.0, np.nan), (0.0, np.inf, np.nan)])
+def test_answer_beyond_float32(x, lam, want, kind):
+    """Without a warning too."""
+    x = kind(np.full((3, 4), x, np.float32))
+    np.testing.assert_array_equal(fastlam.mean_square(x, lam), np.float32(want))
+    np.testing.assert_array_equal(fastlam.mean_square_value_and_grad(x, lam)[0], np.float32(want))
+
+
+@KIND
 @pytest.mark.parametrize("shape", [(2,), (1, 3), (3, 1), (3, 3), (1, 1, 3), (0,)])
 def test_lam_that_would_change_the_answers_shape(shape, kind):
     for function in (fastlam.mean_square, fastlam.mean_square_value_and_grad):
