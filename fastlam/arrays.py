@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import operator
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ import numpy as np
 import torch
 from array_api_compat import is_cupy_array
 from numpy.ma import MaskedArray  # now: numpy imports it on first use, and a fork during an import hangs
+
+from fastlam.control_groups import memory_left
 
 FLOATS = ("float32", "float64")
 _COMMON = (*FLOATS, "int32", "int64")
@@ -109,25 +110,14 @@ def _power(number: int) -> str:
 
 
 def available_memory() -> int:
-    """Bytes that can still be had: the least of what the system and the control group leave."""
+    """Bytes that can still be had: the least of what the system and the control groups leave."""
     free = [2**62]
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
     except OSError:
         free.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    for folder, limit, usage in (
-        ("/sys/fs/cgroup", "memory.max", "memory.current"),
-        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-    ):
-        try:
-            group = Path(folder)
-            cached = re.search(r"^(?:total_)?inactive_file (\d+)$", (group / "memory.stat").read_text(), re.MULTILINE)
-            used = int((group / usage).read_text()) - int(cached[1] if cached else 0)  # files can be dropped again
-            free.append(int((group / limit).read_text()) - used)
-        except (OSError, ValueError):  # no such group, or "max"
-            continue
-    return max(0, min(free))
+    return max(0, min(free + memory_left()))
 
 
 def check_memory(n_bytes: int, name: str, remedy: str) -> None:

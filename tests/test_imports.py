@@ -21,7 +21,8 @@ AT_THE_TOP = {
     # the specification: NumPy alone
     "fastlam.reference": {"numpy"},
     # the ground: knows nothing of what is computed
-    "fastlam.arrays": {"numpy", "torch", "array_api_compat"},
+    "fastlam.arrays": {"numpy", "torch", "array_api_compat", "fastlam.control_groups"},
+    "fastlam.control_groups": set(),
     "fastlam.threads": {"numpy", "torch", "fastlam.kernels"},  # torch for its thread count
     "fastlam.elements": set(),
     "fastlam.stream": {"numpy", "fastlam.arrays"},
