@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
+import re
 import warnings
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 import fastlam
-from fastlam import options
+from fastlam import options, processes
 from fastlam.data import atomic_write, load_targets
 from fastlam.options import PROBLEM, RUN, option
 from fastlam.progress_bar import progress_bar
@@ -25,11 +26,11 @@ from fastlam.readers import read_array
 
 TARGETS, PARAMETERS = "Targets", "Parameters: what stays, or where the search starts"
 
+# Every diffusion of processes.py, CoxIngersollRoss as cox-ingersoll-ross; their parameters are options below.
 PROCESSES: dict[str, type[fastlam.Process]] = {
-    "brownian": fastlam.Brownian,
-    "geometric-brownian": fastlam.GeometricBrownian,
-    "ornstein-uhlenbeck": fastlam.OrnsteinUhlenbeck,
-    "cox-ingersoll-ross": fastlam.CoxIngersollRoss,
+    re.sub("(?<=.)(?=[A-Z])", "-", name).lower(): made
+    for name, made in vars(processes).items()
+    if isinstance(made, type) and issubclass(made, fastlam.Process) and made is not fastlam.Process
 }
 Kind = StrEnum("Kind", {name: name for name in PROCESSES})  # type: ignore[misc]
 

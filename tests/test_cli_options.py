@@ -7,7 +7,7 @@ import torch
 import typer
 
 import fastlam
-from fastlam import commands, options
+from fastlam import calibrate_command, commands, options
 
 
 def command(name: str):
@@ -50,6 +50,23 @@ def test_calibrate_has_options_for_the_arguments_of_calibrate(fastlam_):
     code, stdout, _ = fastlam_("calibrate", "--help")
     assert code == 0
     assert all(parameter.opts[0] in stdout for parameter in parameters.values())
+
+
+PUBLIC = [getattr(fastlam, name) for name in fastlam.__all__]
+DIFFUSIONS = [
+    kind
+    for kind in PUBLIC
+    if isinstance(kind, type) and issubclass(kind, fastlam.Process) and kind not in (fastlam.Process, fastlam.Diffusion)
+]
+
+
+@pytest.mark.parametrize("diffusion", DIFFUSIONS, ids=lambda kind: kind.__name__)
+def test_calibrate_has_every_diffusion_and_an_option_for_each_of_its_parameters(fastlam_, diffusion):
+    """Which goes where its name says: the diffusion refuses it."""
+    kind = next(kind for kind, made in calibrate_command.PROCESSES.items() if made is diffusion)
+    for name in diffusion().parameters():
+        code, _, stderr = fastlam_("calibrate", "--targets", "k.npy", "--process", kind, f"--{name}", "inf")
+        assert (code, f"{diffusion.__name__}: {name} must be finite" in stderr) == (2, True), stderr
 
 
 def test_help_and_version(fastlam_):

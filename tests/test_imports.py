@@ -107,7 +107,8 @@ AT_THE_TOP = {
     },
     "fastlam.calibrate_command": {
         *("numpy", "typer", "rich"),
-        *("fastlam", "fastlam.data", "fastlam.options", "fastlam.progress_bar", "fastlam.readers"),
+        *("fastlam", "fastlam.data", "fastlam.options", "fastlam.processes", "fastlam.progress_bar"),
+        "fastlam.readers",
     },
     "fastlam.fitted": {
         *("numpy", "fastlam", "fastlam.arrays", "fastlam.elements", "fastlam.fit", "fastlam.means"),
