@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
 import math
 import re
 import warnings
@@ -19,10 +17,11 @@ from rich.table import Table
 
 import fastlam
 from fastlam import options, processes
-from fastlam.data import atomic_write, load_targets
+from fastlam.data import load_targets
 from fastlam.options import PROBLEM, RUN, option
 from fastlam.progress_bar import progress_bar
 from fastlam.readers import read_array
+from fastlam.result_file import write_result
 
 TARGETS, PARAMETERS = "Targets", "Parameters: what stays, or where the search starts"
 
@@ -141,10 +140,7 @@ def _times(
 
 def _report(result: fastlam.CalibrationResult, file: Path, made_by: dict[str, Any]) -> None:
     """Write calibrate.json, whole or not at all, and print the table."""
-    fields = json.loads(result.to_json())
-    fields |= {"options": made_by, "fastlam": importlib.metadata.version("fastlam")}
-    with atomic_write(file) as temporary:
-        temporary.write_text(json.dumps(fields, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_result(file, result, made_by)
     print(f"{result.n_paths:,} paths x {len(result.times):,} times; {result.process}; {result.iterations} steps")
     table = Table(box=box.SIMPLE)
     for title in ("parameter", "start", "estimate", "standard error", "Monte Carlo error"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fastlam.result_json import result_json
+from fastlam.result_json import as_json, fields_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,4 +84,4 @@ class CalibrationResult:
 
     def to_json(self) -> str:
         """All fields by their names, as JSON; what is not finite becomes null."""
-        return result_json(self)
+        return as_json(fields_of(self))

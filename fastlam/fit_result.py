@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastlam.result_json import result_json
+from fastlam.result_json import as_json, fields_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,7 +78,7 @@ class FitResult:
 
     def to_json(self) -> str:
         """All fields by their names, as JSON; what is not finite becomes null."""
-        return result_json(self)
+        return as_json(fields_of(self))
 
     def plot(self, path: str | Path | None = None, *, paths: Any = None, times: Any = None) -> Figure:
         """Draw the fit: some of `paths` (m, n) over `times` (m,), k against the fit, loss and `lam` by epoch.

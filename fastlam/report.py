@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
-import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +14,7 @@ from fastlam import FitResult
 from fastlam.data import atomic_write
 from fastlam.fit_warnings import unsettled
 from fastlam.plot import plot_fit
+from fastlam.result_file import write_result
 
 if TYPE_CHECKING:
     from fastlam.fitted import Fitted
@@ -38,14 +36,8 @@ def report(done: Fitted, options: dict[str, Any], files: tuple[Path, Path]) -> N
     with atomic_write(files[1]) as temporary:
         plot_fit(result, paths=done.drawn, times=done.times).savefig(temporary, format="png")
     seconds = {**done.seconds, "draw": time.perf_counter() - start}
-    fields = json.loads(result.to_json())
-    other = done.holdout_paths_loss
-    fields["holdout_paths_loss"] = other if other is not None and math.isfinite(other) else None
-    true_lam = options.get("true_lam")
-    version = importlib.metadata.version("fastlam")
-    fields |= {"true_lam": true_lam, "options": options, "seconds": seconds, "fastlam": version}
-    with atomic_write(files[0]) as temporary:
-        temporary.write_text(json.dumps(fields, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    other, true_lam = done.holdout_paths_loss, options.get("true_lam")
+    write_result(files[0], result, options, holdout_paths_loss=other, true_lam=true_lam, seconds=seconds)
     print(
         f"{done.n_paths:,} paths x {len(result.targets):,} times; {result.optimizer}, {result.epochs:,} epochs in "
         f"batches of {result.batch_size:,}"

@@ -13,10 +13,14 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
-def result_json(result: DataclassInstance) -> str:
-    """All fields of a dataclass, as JSON; what is not finite, which JSON has no word for, becomes null."""
-    values = {field.name: _plain(getattr(result, field.name)) for field in fields(result)}
-    return json.dumps(values, indent=1, allow_nan=False)
+def fields_of(result: DataclassInstance) -> dict[str, Any]:
+    """All fields of a dataclass by their names."""
+    return {field.name: getattr(result, field.name) for field in fields(result)}
+
+
+def as_json(values: dict[str, Any]) -> str:
+    """Arrays, lists and dictionaries of numbers as JSON; what is not finite, for which it has no word, becomes null."""
+    return json.dumps(_plain(values), indent=1, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

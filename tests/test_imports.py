@@ -108,14 +108,22 @@ AT_THE_TOP = {
     "fastlam.calibrate_command": {
         *("numpy", "typer", "rich"),
         *("fastlam", "fastlam.data", "fastlam.options", "fastlam.processes", "fastlam.progress_bar"),
-        "fastlam.readers",
+        *("fastlam.readers", "fastlam.result_file"),
     },
     "fastlam.fitted": {
         *("numpy", "fastlam", "fastlam.arrays", "fastlam.elements", "fastlam.fit", "fastlam.means"),
         *("fastlam.montecarlo", "fastlam.parameters", "fastlam.plot", "fastlam.progress_bar", "fastlam.rows"),
         *("fastlam.square_means", "fastlam.stream", "fastlam.targets", "fastlam.training"),
     },
-    "fastlam.report": {"rich", "fastlam", "fastlam.data", "fastlam.fit_warnings", "fastlam.plot"},
+    "fastlam.report": {
+        "rich",
+        "fastlam",
+        "fastlam.data",
+        "fastlam.fit_warnings",
+        "fastlam.plot",
+        "fastlam.result_file",
+    },
+    "fastlam.result_file": {"fastlam.data", "fastlam.result_json"},
     "fastlam.info": {"torch", "fastlam.arrays", "fastlam.threads"},
 }
 
