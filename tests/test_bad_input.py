@@ -1,4 +1,4 @@
-"""Bad input, row by row of DESIGN.md, section 7: what is refused, and with which words."""
+"""Bad input: what is refused, and with which words."""
 
 import warnings
 

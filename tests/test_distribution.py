@@ -125,7 +125,7 @@ def words(path, block):
 
 
 def rows_of(blocks, pair=reference.normal_pair, uniforms=reference.uniforms_float32):
-    """The float32 map of DESIGN.md, section 3, on blocks of words, with a part exchanged."""
+    """The float32 map of README, "The stream", on blocks of words, with a part exchanged."""
     rows = []
     for r0, r1, r2, r3 in blocks:
         rows += [*pair(*uniforms(r0, r1)), *pair(*uniforms(r2, r3))]

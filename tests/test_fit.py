@@ -101,7 +101,7 @@ def test_holdout_is_never_trained_on(optimizer):
 
 @pytest.mark.parametrize(("optimizer", "lr"), [(torch.optim.SGD, 0.03), (torch.optim.Adam, 0.01)])
 def test_same_descent_as_the_training_loop(optimizer, lr):
-    """DESIGN section 2's loop, in autograd on x itself, after every step: the same float64, to an ulp or two."""
+    """The loop of README, "Use in training code", in autograd on x, after every step: equal to an ulp or two."""
     steps, seed, epochs = [], 5, 4
     result = fastlam.fit(X, NOISY, optimizer=recording(optimizer, steps), lr=lr, seed=seed, epochs=epochs, lam0=-1.0)
 

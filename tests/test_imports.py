@@ -1,4 +1,4 @@
-"""Who may import whom: DESIGN.md, section 4, as a table, and the imports of every module read with `ast`.
+"""Who may import whom: CONTRIBUTING, "Where things are", as a table, and the imports of every module read with `ast`.
 
 A module that is not in the table fails: to add one is to say where it stands. What only type checkers import is free.
 """

@@ -71,7 +71,7 @@ def test_terms_are_added_with_one_rounding():
 
 
 def test_a_hundred_million_paths():
-    """Large means, where float32 sums stall: the exact mean of a repeated pattern, within DESIGN's 1e-12."""
+    """Large means, where float32 sums stall: the exact mean of a repeated pattern, within README's 1e-12."""
     pattern = (np.float32(3000.1) + np.arange(1000, dtype=np.float32) * np.float32(1e-3)).astype(np.float32)
     n = 2**27
     x = np.resize(pattern, (1, n))

@@ -12,7 +12,7 @@ from fastlam import reference
 from fastlam.kernels import floats
 from fastlam.kernels.normal import normals_float32, normals_float64, radius_float32
 
-ERROR_FLOAT32, ERROR_FLOAT64 = 1e-6, 1e-14  # what DESIGN.md, section 3, promises of a normal, absolute
+ERROR_FLOAT32, ERROR_FLOAT64 = 1e-6, 1e-14  # what README promises of a normal, absolute
 REACH_FLOAT32 = math.sqrt(80 * math.log(2))  # 7.447, the radius of the smallest u, 2**-40: half of 1/256, times 2**-31
 REACH_FLOAT64 = math.sqrt(106 * math.log(2))  # 8.572, of 2**-53
 DIGITS = 50

@@ -201,7 +201,7 @@ def test_bits_do_not_depend_on_threads(set_threads, dtype, antithetic, m, n):
 
 def golden_lines():
     """Paths of all four kernels as hexadecimal floats, a time per line. To write the file anew, after the stream of
-    DESIGN.md, section 3, was changed on purpose: python tests/test_simulate.py > tests/golden_paths.txt
+    README, "The stream", was changed on purpose: python tests/test_simulate.py > tests/golden_paths.txt
     """
     times = np.array([0.0, 0.1, 0.25, 0.3, 1.0, 1.5, 1.75, 3.0, 10.0])
     for dtype in ("float32", "float64"):
