@@ -138,12 +138,9 @@ def _csv_shape(path: Path) -> tuple[int, int, int]:
     """Lines up to the end of the header, numbers in the first line of numbers, and its length."""
     with path.open(encoding="utf-8-sig") as file:
         lines = ((number, line.split(",")) for number, line in enumerate(file, 1) if line.strip())
-        skipped, cells = 0, next(lines, (0, []))[1]
+        skipped, (first, cells) = 0, next(lines, (0, []))
         if cells and not any(map(_is_number, cells)):
-            file.seek(0)
-            lines = ((number, line.split(",")) for number, line in enumerate(file, 1) if line.strip())
-            skipped = next(lines)[0]
-            cells = next(lines, (0, []))[1]
+            skipped, cells = first, next(lines, (0, []))[1]
     if not cells:
         raise ValueError(f"{path} has no number in it")
     return skipped, len(cells), len(",".join(cells))
