@@ -17,9 +17,6 @@ from fastlam.elements import Element
 from fastlam.kernels import exponential, floats, logarithm, selection
 from fastlam.opaque import Log, Opaque, Sign, Where, sealed
 
-MAX_POWER = 64  # up to which a power is a product
-
-
 _SCOPE: dict[str, Any] = {
     **{name: getattr(floats, name) for name in ("fma", "product")},
     **{name: getattr(exponential, name) for name in ("exp", "exprel", "exprel_slope")},
@@ -141,7 +138,7 @@ class _Text:
     def _powers(self, base: Any, exponent: Any) -> list[str]:
         """Factors whose product is base**exponent, for an exponent that is no negative number."""
         x = self.operand(base)
-        if exponent.is_number and (2 * exponent).is_integer and exponent <= MAX_POWER:
+        if exponent.is_number and (2 * exponent).is_integer:
             whole = int(exponent)
             return [*([self._power(x, whole // 2)] * 2 if whole > 1 else []), *([x] if whole % 2 else []),
                     *([f"sqrt({x})"] if exponent != whole else [])]  # fmt: skip

@@ -116,6 +116,21 @@ def test_slopes_of_expressions(expression):
     np.testing.assert_allclose(slopes, differences_of(value, x, theta), rtol=TOLERANCE, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("power", [64, -64])
+def test_powers_of_negative_numbers(power):
+    """Milstein's correction and the slopes hold larger powers than the formula, and all are real where x is below 0."""
+    element, coefficients, n = schemes.elements("0", f"x**{power}", (), "milstein")
+    x, z, dt = -0.9, 0.7, 0.01 * 0.9 ** (-2 * power)  # so that each term counts
+    c = called(coefficients, 0.0, dt, ())
+    correction = power * x ** (2 * power - 1) * dt / 2 * (z**2 - 1)
+    assert called(element, x, z, c) == pytest.approx(
+        x + x**power * dt**0.5 * z + correction, rel=1e-13
+    )  # ~130 roundings
+    (slope,) = called(derivatives.tangents(element, n, 1), x, z, c, (1.0,), (0.0,) * n)
+    low, high = (called(element, x + by, z, c) for by in (-H, H))
+    assert slope == pytest.approx((high - low) / (2 * H), rel=TOLERANCE)
+
+
 @pytest.mark.parametrize(
     ("expression", "slopes"),  # at -0.5, 0 and 0.5
     [
@@ -171,7 +186,7 @@ def test_no_product_is_loose(printed):
     for expression in EXPRESSIONS:
         value = schemes.functional(expression, ("a", "b"))
         derivatives.terms(value, identity, 2, (0, 1), 2)
-        for scheme in schemes_of(expression):
+        for scheme in ("euler", "milstein"):
             step, coefficients, n = schemes.elements(expression, f"b*t*({expression})", ("a", "b"), scheme)
             derivatives.tangents(step, n, 2)
             derivatives.coefficient_slopes(coefficients, 2)
@@ -182,10 +197,6 @@ def test_no_product_is_loose(printed):
     for text in printed:
         assert not [ast.unparse(part) for part in loose_products(text)], text
     assert list(loose_products("def f(x):\n return x + x * x"))  # or nothing is looked at
-
-
-def schemes_of(expression):
-    return ("euler",) if expression == "x**64" else ("euler", "milstein")
 
 
 @pytest.mark.parametrize(
