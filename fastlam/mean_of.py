@@ -34,7 +34,9 @@ def _mean_cpu(
 ) -> torch.Tensor:
     check_rows(x, "mean")
     picked = None if index is None else array_of(index)
-    return torch.from_numpy(array_terms(array_of(x), record(payoff), array_of(theta), tuple(wanted), picked))
+    functional = record(payoff)
+    values = parameters.contiguous("mean", theta, len(functional.names))
+    return torch.from_numpy(array_terms(array_of(x), functional, values, tuple(wanted), picked))
 
 
 def _mean_slopes_cpu(
@@ -44,8 +46,10 @@ def _mean_slopes_cpu(
 
     check_rows(x, "mean_slopes")
     picked = None if index is None else array_of(index)
-    element = slope(record(payoff).value, theta.numel())
-    slopes = array_slopes(array_of(x), array_of(weight), picked, element, array_of(theta), "mean_slopes")
+    functional = record(payoff)
+    values = parameters.contiguous("mean_slopes", theta, len(functional.names))
+    element = slope(functional.value, len(values))
+    slopes = array_slopes(array_of(x), array_of(weight), picked, element, values, "mean_slopes")
     return torch.from_numpy(slopes)
 
 

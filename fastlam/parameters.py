@@ -110,6 +110,13 @@ def _scalar(name: str, value: Any) -> torch.Tensor:
     return value.reshape(()).double()
 
 
+def contiguous(name: str, theta: torch.Tensor, count: int) -> np.ndarray:
+    """The vector's memory, one float64 after the other, as kernels read it; ValueError unless it holds `count`."""
+    if theta.shape != (count,):
+        raise ValueError(f"{name}: theta must have shape {(count,)}, but has {tuple(theta.shape)}")
+    return np.ascontiguousarray(theta.detach().resolve_neg().numpy(), np.float64)
+
+
 def wanted(values: Sequence[Any]) -> tuple[int, ...]:
     """Positions of the parameters that a derivative is asked in."""
     return tuple([i for i, value in enumerate(values) if isinstance(value, torch.Tensor) and tracked(value)])

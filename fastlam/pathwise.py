@@ -15,6 +15,7 @@ import torch
 from fastlam.attach import COMPILED, by_loop, observed, plain, without_derivatives
 from fastlam.elements import record
 from fastlam.one_pass import mean_table
+from fastlam.parameters import contiguous
 from fastlam.stream import Stream, time_grid
 
 _library = torch.library.Library("fastlam", "FRAGMENT")
@@ -31,7 +32,9 @@ def _simulate_mean_cpu(
     seed, first = (low + (high << 32) for low, high in (stream[:2], stream[2:]))
     which = Stream(seed, first, n_paths, antithetic, real)
     grid = time_grid(name, times)
-    rows = mean_table(record(dynamics), record(payoff), theta.detach().numpy(), tuple(wanted), grid, which, stderr)
+    elements = record(dynamics), record(payoff)
+    values = contiguous(name, theta, sum(len(element.names) for element in elements))
+    rows = mean_table(*elements, values, tuple(wanted), grid, which, stderr)
     return torch.from_numpy(np.ascontiguousarray(rows))
 
 

@@ -53,7 +53,8 @@ AT_THE_TOP = {
     "fastlam.attach": {"torch", "fastlam.elements"},
     "fastlam.autograd": {"numpy", "torch", "fastlam.arrays", "fastlam.attach", "fastlam.rows"},
     "fastlam.pathwise": {
-        *("numpy", "torch", "fastlam.attach", "fastlam.elements", "fastlam.one_pass", "fastlam.stream"),
+        *("numpy", "torch", "fastlam.attach", "fastlam.elements", "fastlam.one_pass", "fastlam.parameters"),
+        "fastlam.stream",
     },
     "fastlam.mean_of": {
         *("torch", "fastlam.attach", "fastlam.autograd", "fastlam.elements", "fastlam.parameters", "fastlam.rows"),

@@ -195,6 +195,35 @@ def test_opcheck(index):
     torch.library.opcheck(torch.ops.fastlam.mean_slopes.default, (X, theta, weight, index, functional.handle))
 
 
+@pytest.mark.parametrize(
+    "layout", [lambda theta: torch.stack([theta + 1, theta], 1)[:, 1], lambda theta: theta.float()]
+)
+def test_ops_read_theta_in_any_layout(layout):
+    """As vmap over a later axis hands it to them; in float32, which has these values too."""
+    handle, theta = fastlam.Polynomial([0.5, -0.25]).handle, torch.tensor([0.125, 0.5, -0.25], dtype=torch.float64)
+    mean, slopes = torch.ops.fastlam.mean, torch.ops.fastlam.mean_slopes
+    assert torch.equal(mean(X, layout(theta), None, handle, [1]), mean(X, theta, None, handle, [1]))
+    weight = torch.ones(len(X), dtype=torch.float64)
+    assert torch.equal(slopes(X, layout(theta), weight, None, handle), slopes(X, theta, weight, None, handle))
+
+
+def test_vmap_over_any_axis_of_theta():
+    handle, theta = fastlam.Polynomial([0.5, -0.25]).handle, torch.from_numpy(normals(3, 5))
+    got = torch.vmap(lambda theta: torch.ops.fastlam.mean(X, theta, None, handle, []), in_dims=1)(theta)
+    for row, one in zip(got, theta.T.contiguous(), strict=True):
+        assert torch.equal(row, torch.ops.fastlam.mean(X, one, None, handle, []))
+
+
+@pytest.mark.parametrize("theta", [torch.ones(2), torch.ones(4), torch.ones(3, 1)], ids=["short", "long", "matrix"])
+def test_ops_refuse_another_number_of_parameters(theta):
+    """Memory outside of theta is not read."""
+    handle, weight = fastlam.Polynomial([0.5, -0.25]).handle, torch.ones(len(X))
+    with pytest.raises(ValueError, match=r"mean: theta must have shape \(3,\), but has"):
+        torch.ops.fastlam.mean(X, theta.double(), None, handle, [])
+    with pytest.raises(ValueError, match=r"mean_slopes: theta must have shape \(3,\), but has"):
+        torch.ops.fastlam.mean_slopes(X, theta.double(), weight, None, handle)
+
+
 BAD = [
     ((2.0, X), {}, TypeError, "mean: functional must be one such as fastlam.Square, but is 2.0"),
     ((None, X.long()), {}, TypeError, "mean: x has dtype int64"),

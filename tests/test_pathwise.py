@@ -163,3 +163,18 @@ def test_python_threads():
         got = list(pool.map(gradient, range(40)))
     assert torch.equal(torch.stack(got), torch.stack(want))
     assert len({tuple(row.tolist()) for row in want}) == 40
+
+
+def test_op_reads_theta_in_any_layout_and_of_the_right_length():
+    """Memory outside of theta is not read; strided, as vmap hands it over, or float32, which has these values too."""
+    theta = torch.tensor([0.25, 0.75, 1.5], dtype=torch.float64)
+    others = fastlam.Brownian.handle, fastlam.Square.handle, [0], 500, [3, 0, 0, 0], False, "float64", False
+
+    def op(theta):
+        return torch.ops.fastlam.simulate_mean(theta, TORCH_TIMES, *others)
+
+    want = op(theta)
+    assert torch.equal(op(torch.stack([theta + 1, theta], 1)[:, 1]), want)
+    assert torch.equal(op(theta.float()), want)
+    with pytest.raises(ValueError, match=r"simulate_mean: theta must have shape \(3,\), but has \(4,\)"):
+        op(torch.ones(4, dtype=torch.float64))
