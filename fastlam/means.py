@@ -54,22 +54,24 @@ def mean(functional: PathFunctional, x: Any, *, index: Any = None) -> Any:
     >>> price = fastlam.mean(fastlam.Functional("max(x - k, 0)", {"k": strike}), torch.tensor([[1.0, 3.0, 5.0]]))
     >>> price.backward()
     >>> price, strike.grad
-    (tensor([1.3333], grad_fn=<ToCopyBackward0>), tensor(-0.6667))
+    (tensor([1.3333], grad_fn=<MulBackward0>), tensor(-0.6667))
 
     Source: README, "The promises".
     """
     if not isinstance(functional, PathFunctional):
         raise TypeError(f"mean: functional must be one such as fastlam.Square, but is {functional!r}")
-    if isinstance(functional, Square):
+    if functional.handle == Square.handle:  # not a subclass with an element of its own
         return montecarlo.mean_square(x, functional.factor, index=index)
     torch_like = arrays.is_torch(x, "mean: x")
     rows.check_rows(x, "mean")
     if torch_like:
-        return mean_of.mean(x, functional.handle, functional.parameters(), index)
+        answer = mean_of.mean(x, functional.handle, functional.parameters(), index)
+        return autograd.check_lam(functional.factor, x, answer, "mean") * answer
     values = tuple(functional.parameters().values())
-    _check_no_tensors("mean: x", values)
-    answer = rows.array_terms(x, record(functional.handle), np.array(values, np.float64), (), index)
-    return answer[0].astype(arrays.dtype_name(x))[()]
+    _check_no_tensors("mean: x", (*values, functional.factor))
+    terms = rows.array_terms(x, record(functional.handle), np.array(values, np.float64), (), index)
+    answer = terms[0].astype(arrays.dtype_name(x))
+    return montecarlo.check_lam(functional.factor, answer, "mean") * answer
 
 
 def simulate_mean(

@@ -90,6 +90,25 @@ def test_square_is_mean_square():
     assert grads[0].requires_grad  # twice
 
 
+class Twice(fastlam.Polynomial):
+    factor = 2.0
+
+
+class Fourth(fastlam.Square):
+    handle = fastlam.Functional("x**4").handle
+
+
+@KIND
+@pytest.mark.parametrize("functional", [Twice([0.5, 1.0]), Fourth(0.3)], ids=["factor", "element"])
+def test_factor_and_element_of_a_subclass(functional, kind):
+    """Bit for bit what one pass has of the same paths."""
+    process, times = fastlam.Brownian(0.3, 0.7, 1.5), kind(np.array([0.5, 1.0]))
+    got = fastlam.mean(functional, fastlam.simulate(process, times, 1000, seed=3))
+    assert bits(got) == bits(fastlam.simulate_mean(functional, process, times, 1000, seed=3))
+    alone = fastlam.Polynomial([0.5, 1.0]) if isinstance(functional, Twice) else fastlam.Functional("x**4")
+    assert bits(got) == bits(functional.factor * fastlam.simulate_mean(alone, process, times, 1000, seed=3))
+
+
 def as_formula(x, lam, index=None):
     return fastlam.mean(fastlam.Functional("lam * x**2", {"lam": lam}), x, index=index)
 
