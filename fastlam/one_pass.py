@@ -32,8 +32,8 @@ _progress: ContextVar[Progress | None] = ContextVar("progress", default=None)
 
 
 @contextmanager
-def progress_to(progress: Progress) -> Iterator[None]:
-    """Have `progress(paths_done, n_paths)` called: torch's ops take no functions."""
+def progress_to(progress: Progress | None) -> Iterator[None]:
+    """Have `progress(paths_done, n_paths)` called, or nobody: torch's ops take no functions."""
     token = _progress.set(progress)
     try:
         yield
@@ -173,7 +173,8 @@ class _Launch:
                 level, node = level + 1, tree.pop()[1] + node
             tree.append((level, node))
             if progress is not None:
-                progress(done, n)
+                with progress_to(None):  # it may simulate too, of which it is not told
+                    progress(done, n)
         node = tree.pop()[1]
         while tree:
             node = tree.pop()[1] + node

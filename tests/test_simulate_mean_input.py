@@ -131,6 +131,22 @@ def test_progress(times, monkeypatch):
     assert bool((k == call(times=times, n_paths=n)).all())
 
 
+@pytest.mark.parametrize("times", [TIMES, TORCH_TIMES], ids=["numpy", "torch"])
+def test_progress_that_simulates(times):
+    """Its own simulations are its own affair: it is not told of them, without end."""
+    calls, inner = [], []
+
+    def progress(*now):
+        calls.append(now)
+        assert len(calls) == 1
+        fastlam.simulate_mean_square(PROCESS, times, 300, seed=1)
+        fastlam.simulate_mean_square(PROCESS, times, 400, seed=1, progress=lambda *now: inner.append(now))
+
+    call(times=times, n_paths=500, progress=progress)
+    assert calls == [(500, 500)]
+    assert inner == [(400, 400)]
+
+
 class StopError(Exception):
     pass
 
