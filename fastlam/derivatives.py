@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import sympy
 from fastlam import opaque
 from fastlam.elements import Element
 from fastlam.kernels import exponential, floats, logarithm, selection
+from fastlam.kernels.launch import once
 from fastlam.printing import compose
 
 
@@ -114,7 +114,7 @@ def symbols(name: str, count: int) -> tuple[sympy.Symbol, ...]:
 X, Z, T, DT = (sympy.Symbol(name, real=True) for name in ("x", "z", "t", "dt"))
 
 
-@lru_cache(maxsize=256)
+@once
 def tangents(step: Element, n_coefficients: int, n_tangents: int) -> Element:
     """`tangents(x, z, c, dx, dc) -> dx`: the derivatives after `step(x, z, c)` in n_tangents directions.
 
@@ -132,7 +132,7 @@ def tangents(step: Element, n_coefficients: int, n_tangents: int) -> Element:
     return compose("tangents", "x, z, c, dx, dc", {"c": c, "dx": dx, "dc": dc}, answers)
 
 
-@lru_cache(maxsize=256)
+@once
 def coefficient_slopes(coefficients: Element, n_parameters: int) -> Element:
     """`slopes(t, dt, parameters)`: the derivatives of `coefficients`' answers, parameter by parameter."""
     theta = symbols("theta", n_parameters)
@@ -141,7 +141,7 @@ def coefficient_slopes(coefficients: Element, n_parameters: int) -> Element:
     return compose("slopes", "t, dt, theta", {"theta": theta}, answers)
 
 
-@lru_cache(maxsize=256)
+@once
 def terms(value: Element, observe: Element, n_parameters: int, wanted: tuple[int, ...], n_tangents: int) -> Element:
     """`terms(x, totals, dx, parameters)`: totals plus the slopes of value(observe(x)) in parameters and directions."""
     theta, dx, totals = (
@@ -156,7 +156,7 @@ def terms(value: Element, observe: Element, n_parameters: int, wanted: tuple[int
     return compose("terms", "x, totals, dx, theta", {"totals": totals, "dx": dx, "theta": theta}, answers)
 
 
-@lru_cache(maxsize=256)
+@once
 def slope(value: Element, n_parameters: int) -> Element:
     """`slope(x, parameters)`: the derivative of a functional in x."""
     theta = symbols("theta", n_parameters)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 from fastlam.elements import Dynamics, constant, register
 from fastlam.kernels.identity import identity
+from fastlam.kernels.launch import once
 from fastlam.parameters import ByArguments, check_expression, named_parameters
 from fastlam.processes import Process
 
@@ -76,7 +76,7 @@ def _handle(drift: Any, diffusion: Any, names: tuple[str, ...], scheme: str) -> 
     return _registered(drift, diffusion, names, scheme)
 
 
-@lru_cache(maxsize=1024, typed=True)  # typed: True is no 1
+@once
 def _registered(drift: Any, diffusion: Any, names: tuple[str, ...], scheme: str) -> int:
     from fastlam.schemes import elements  # now: SymPy is needed for those that come as text alone
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from fastlam.elements import Payoff, constant, register
 from fastlam.kernels.adding import adding
+from fastlam.kernels.launch import once
 from fastlam.kernels.polynomial import polynomial
 from fastlam.kernels.square import add_square, square
 from fastlam.parameters import ByArguments, check_expression, checked, named_parameters
@@ -161,7 +161,7 @@ def _handle(expression: Any, names: tuple[str, ...]) -> int:
     return _registered(expression, names)
 
 
-@lru_cache(maxsize=1024, typed=True)  # typed: True is no 1
+@once
 def _registered(expression: Any, names: tuple[str, ...]) -> int:
     from fastlam.schemes import functional  # now: SymPy is needed for those that come as text alone
 

@@ -1,11 +1,11 @@
 """A sum of the values of an element, one at a time."""
 
-from functools import lru_cache
-
 from numba import njit
 
+from .launch import once
 
-@lru_cache(maxsize=256)
+
+@once
 def adding(value):
     """add(total, x, parameters): total + value(x, parameters)."""
 

@@ -1,5 +1,9 @@
-"""Compile a kernel on first use, keep it, hand it out. One lock: two threads never compile the same kernel twice."""
+"""Compile a kernel on first use, keep it, hand it out. One lock: two threads never compile the same kernel twice.
 
+What a kernel is made of is made once too, and kept: made anew it would be another element, and want another kernel.
+"""
+
+import functools
 import os
 import threading
 from collections.abc import Callable
@@ -25,3 +29,22 @@ def compiled(make: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
                 kernel = njit(signature, nogil=True, error_model="numpy")(function)
                 _kernels[key] = kernel
     return kernel
+
+
+def once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a function to be called once for the same arguments, of the same types: the first answer is kept.
+
+    Whatever threads ask, all get that one. It stays as long as the program runs, as the kernels made of it do.
+    """
+    answers: dict[Any, Any] = {}
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        key = (*arguments, *map(type, arguments))  # True is no 1
+        if key not in answers:
+            with _lock:
+                if key not in answers:
+                    answers[key] = function(*arguments)
+        return answers[key]
+
+    return call
