@@ -84,3 +84,12 @@ def test_arguments_are_told_apart_by_their_types():
     kind_of = once(lambda value: asked.append(value) or type(value))
     assert [kind_of(value) for value in (1, True, 1.0, 1, True, 1.0)] == [int, bool, float] * 2
     assert len(asked) == 3
+
+
+def test_nothing_is_forgotten():
+    """What was made anew would be compiled anew, each time."""
+    first = QUESTIONS["adding"]()
+    before = first()
+    for _ in range(2000):
+        QUESTIONS["adding"]()()
+    assert first() is before
