@@ -19,6 +19,7 @@ from fastlam.elements import Element
 from fastlam.kernels import exponential, floats, logarithm, selection
 from fastlam.kernels.launch import once
 from fastlam.printing import compose
+from fastlam.traced import bare, lifted, traced
 
 
 def _horner(x: Any, coefficients: Sequence[Any]) -> Any:
@@ -42,7 +43,7 @@ _MATH = {
     **{f.text: f for f in (opaque.Exp, opaque.Log, opaque.Sin, opaque.Cos, opaque.Tan)},
     **{f.text: f for f in (opaque.Sinh, opaque.Cosh, opaque.Tanh)},
 }
-_BUILTINS = {"abs": opaque.Magnitude, "max": opaque.maximum, "min": opaque.minimum}
+_BUILTINS = {"abs": lifted(opaque.Magnitude), "max": lifted(opaque.maximum), "min": lifted(opaque.minimum)}
 _ELEMENTS: list[tuple[Any, Any]] = [
     (floats.fma, opaque.Fma),
     (floats.horner, _horner),
@@ -63,9 +64,10 @@ def _symbolic(value: Any) -> Any:
     """What stands for a global of an element when it is run on symbols."""
     for element, symbol in _ELEMENTS:
         if value is element:
-            return symbol
+            return lifted(symbol)
     if value is math or value is np:
-        return types.SimpleNamespace(**_MATH, float32=_same, float64=_same)
+        functions = {name: lifted(symbol) if callable(symbol) else symbol for name, symbol in _MATH.items()}
+        return types.SimpleNamespace(**functions, float32=_same, float64=_same)
     if any(value is kind for kind in (np.float32, np.float64, float)):
         return _same
     if hasattr(value, "py_func"):
@@ -85,7 +87,7 @@ def _type(value: Any) -> Any:
 def run(element: Element, *arguments: Any) -> Any:
     """What an element (compiled by `njit`) returns for SymPy expressions: a sealed one, or a tuple of those."""
     try:
-        answer = _run(element, *arguments)
+        answer = bare(_run(element, *traced(arguments)))
         if isinstance(answer, (tuple, list)):
             return tuple([opaque.sealed(sympy.sympify(value)) for value in answer])
         return opaque.sealed(sympy.sympify(answer))

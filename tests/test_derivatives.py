@@ -253,6 +253,40 @@ def test_branches_have_no_derivatives():
         fastlam.simulate_mean_square(process, times, 100, seed=1)
 
 
+BRANCHES = [
+    "x == 0.5",
+    "0.5 != x",
+    "x + c[0] == 1.0",
+    "x >= c[0]",
+    "x",
+    "not x - c[0]",
+    "c[0] and z",
+    "x in (0.0, 1.0)",
+]
+
+
+@pytest.mark.parametrize("condition", BRANCHES)
+def test_no_branch_is_lost(condition):
+    """Of SymPy's expressions most of these are True, or False, whatever x is."""
+    scope = {}
+    exec(f"def element(x, z, c):\n    if {condition}:\n        return 2.0\n    return x * x + c[0]", scope)
+    with pytest.raises(TypeError, match=r"element cannot be differentiated \(it (compares|branches on) .*\)"):
+        derivatives.tangents(njit(scope["element"]), 1, 1)
+
+
+def test_branches_on_constants_are_followed():
+    linear, scale, share = True, np.float32(0.5), (np.float64(0.25), 2)
+
+    @njit
+    def element(x, z, c):
+        value = scale * x + x / share[0] if linear else x
+        return -value if len(c) == 1 and math.sqrt(2.0) > 1 else value
+
+    x = derivatives.X
+    assert derivatives.run(element, x, derivatives.Z, derivatives.symbols("c", 1)) == -4.5 * x
+    assert derivatives.run(element, x, derivatives.Z, ()) == 4.5 * x
+
+
 @njit(inline="always")
 def with_builtins(x, z, coefficients):
     return max(x, 0.5) + min(x, 2.0 * x, 1.0) + abs(x) + np.exp(x) * math.pi + x**2.0

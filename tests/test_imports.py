@@ -33,11 +33,13 @@ AT_THE_TOP = {
     "fastlam.diffusion": {"fastlam.elements", "fastlam.kernels", "fastlam.parameters", "fastlam.processes"},
     # formulas that users write, and derivatives of elements: SymPy
     "fastlam.opaque": {"sympy"},
+    "fastlam.traced": {"numpy", "sympy"},
     "fastlam.algebra": {"sympy"},
     "fastlam.expressions": {"sympy", "fastlam.algebra"},
     "fastlam.printing": {"numba", "sympy", "fastlam.elements", "fastlam.kernels", "fastlam.opaque"},
     "fastlam.derivatives": {
         *("numpy", "sympy", "fastlam.elements", "fastlam.kernels", "fastlam.opaque", "fastlam.printing"),
+        "fastlam.traced",
     },
     "fastlam.schemes": {
         *("sympy", "fastlam.derivatives", "fastlam.elements", "fastlam.expressions", "fastlam.opaque"),
