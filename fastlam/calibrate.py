@@ -174,7 +174,8 @@ class _Model:
         which = self.which._replace(first_path=first_path, n_paths=n_paths)
         with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
             warnings.simplefilter("ignore", RuntimeWarning)  # of means that are not finite: raised below
-            table = square_means(self.dynamics, everything[1:], self.grid, which, self.wanted) / self.unit
+            paths = self.grid, which, self.wanted
+            table = square_means(self.dynamics, everything[1:], *paths, caller="calibrate") / self.unit
             slopes = dict(zip(self.wanted, everything[0] * table[1:], strict=True))
             columns = [slopes[position - 1] if position else table[0] for position in self.positions]
             k, jacobian = everything[0] * table[0], np.stack(columns, axis=1)

@@ -238,9 +238,8 @@ def _array_means(name: str, functional: Any, process: Any, times: Any, which: An
     values = (*functional.parameters().values(), *process.parameters().values())
     _check_no_tensors(f"{name}: times", (*values, functional.factor))
     theta = np.array(values, np.float64)
-    table = mean_table(
-        record(process.handle), record(functional.handle), theta, (), time_grid(name, times), which, return_stderr
-    )
+    elements = record(process.handle), record(functional.handle)
+    table = mean_table(name, *elements, theta, (), time_grid(name, times), which, return_stderr)
     mean = table[0].astype(which.real)
     factor = montecarlo.check_lam(functional.factor, mean, name)
     return factor * mean, abs(factor) * table[-1].astype(which.real) if return_stderr else None

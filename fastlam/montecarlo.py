@@ -87,7 +87,7 @@ def simulate(
     grid, n, real = time_grid("simulate", times), which.n_paths, which.real
     dynamics: Dynamics = record(process.handle)
     *values, x0 = parameters.floats("simulate", process.parameters(), dynamics)
-    coefficients = step_coefficients(dynamics, grid, np.array(values), real)
+    coefficients = step_coefficients("simulate", dynamics, grid, np.array(values), real)
     if out is None:
         size = len(grid) * n * np.dtype(real).itemsize
         arrays.check_memory(size, "simulate", "take fewer paths or times, or slices of the family by first_path")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastlam import arrays, threads
+from fastlam import arrays, callers, threads
 from fastlam.elements import Dynamics, Payoff
 from fastlam.kernels import cpu
 from fastlam.kernels.cpu_coefficients import make_coefficients
@@ -41,20 +41,23 @@ def progress_to(progress: Progress | None) -> Iterator[None]:
         _progress.reset(token)
 
 
-def step_coefficients(dynamics: Dynamics, grid: np.ndarray, values: np.ndarray, real: str) -> np.ndarray:
+def step_coefficients(name: str, dynamics: Dynamics, grid: np.ndarray, values: np.ndarray, real: str) -> np.ndarray:
     """What `step` takes at each time (m, n_coefficients), computed in float64 and rounded once.
 
-    `values` are the parameters of the process without x0.
+    `values` are the parameters of the process without x0. ValueError, of the function `name`, where it is not finite.
     """
     exact = _along(dynamics.coefficients, grid, values, dynamics.n_coefficients)
     with np.errstate(over="ignore"):
         rounded = exact.astype(real)
     for j in np.flatnonzero(~np.isfinite(rounded).all(axis=1))[:1]:
-        raise ValueError(f"the coefficients of the step to times[{j}] = {grid[j]} are {exact[j]}: not finite in {real}")
+        raise ValueError(
+            f"{name}: the coefficients of the step to times[{j}] = {grid[j]} are {exact[j]}: not finite in {real}"
+        )
     return rounded
 
 
 def mean_table(
+    name: str,
     dynamics: Dynamics,
     payoff: Payoff,
     theta: np.ndarray,
@@ -67,6 +70,8 @@ def mean_table(
 
     Parameters
     ----------
+    name : str
+        The function that was called, for messages.
     dynamics, payoff : Dynamics, Payoff
         The elements.
     theta : array, shape (K,), float64
@@ -84,8 +89,8 @@ def mean_table(
     -------
     array, shape (1 + len(wanted) + stderr, m), float64
     """
-    _check_values(dynamics, payoff, theta)
-    problem = dynamics, payoff, theta
+    _check_values(name, dynamics, payoff, theta)
+    problem = name, dynamics, payoff, theta
     if not stderr:
         answer = _Launch(*problem, wanted, grid, stream).sums(_progress.get()) / stream.n_paths
     else:  # squares are summed about the value on one path or pair, so that what is left of them is not rounding
@@ -96,18 +101,18 @@ def mean_table(
         answer[-1] = _stderr(sums[-1], answer[0] - shift, stream.n_paths // (2 if stream.antithetic else 1))
     for j in np.flatnonzero(~np.isfinite(answer[0]))[:1]:
         warnings.warn(
-            f"the mean at times[{j}] = {grid[j]:g} is {answer[0, j]}: the first that is not finite",
+            f"{name}: the mean at times[{j}] = {grid[j]:g} is {answer[0, j]}: the first that is not finite",
             RuntimeWarning,
-            stacklevel=2,
+            stacklevel=callers.stacklevel(),
         )
     return answer
 
 
-def _check_values(dynamics: Dynamics, payoff: Payoff, theta: np.ndarray) -> None:
+def _check_values(name: str, dynamics: Dynamics, payoff: Payoff, theta: np.ndarray) -> None:
     """Tensors' values are known only now."""
     least = (None,) * len(payoff.names) + dynamics.least
-    for name, value, bound in zip((*payoff.names, *dynamics.names), theta.tolist(), least, strict=True):
-        check_value(name, value, bound)
+    for key, value, bound in zip((*payoff.names, *dynamics.names), theta.tolist(), least, strict=True):
+        check_value(f"{name}: {key}", value, bound)
 
 
 def _stderr(squares: np.ndarray, mean: np.ndarray, n: int) -> np.ndarray:
@@ -121,17 +126,17 @@ class _Launch:
     """The kernel, what it is given, and how its work is cut."""
 
     def __init__(
-        self, dynamics: Dynamics, payoff: Payoff, theta: np.ndarray, wanted: tuple[int, ...], grid: np.ndarray,
-        stream: Stream, shift: np.ndarray | None = None,
+        self, name: str, dynamics: Dynamics, payoff: Payoff, theta: np.ndarray, wanted: tuple[int, ...],
+        grid: np.ndarray, stream: Stream, shift: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         real = stream.real
         split = len(payoff.names)
         own = tuple(p for p in wanted if p < split)
         directions = [p - split for p in wanted if p >= split]
         values = np.ascontiguousarray(theta[split:-1])
-        self.stream, self.m = stream, len(grid)
+        self.name, self.stream, self.m = name, stream, len(grid)
         self.n_terms = 1 + len(wanted) + (shift is not None)
-        self.coefficients = step_coefficients(dynamics, grid, values, real)
+        self.coefficients = step_coefficients(name, dynamics, grid, values, real)
         self.slopes = _tangent_coefficients(dynamics, grid, values, directions).astype(real)
         self.x0 = theta[-1:].astype(real)
         self.dx0 = np.array([p == len(values) for p in directions], real)
@@ -161,7 +166,7 @@ class _Launch:
         fits = max(2 * threads.thread_count(), min(SLAB_CHUNKS, SLAB_BYTES // (8 * size * levels)))
         slab = 1 << (min(fits, n_chunks) - 1).bit_length()
         if 8 * size * levels * slab > SLAB_BYTES:
-            arrays.check_memory(8 * size * levels * slab, "simulate_mean", "take fewer times")
+            arrays.check_memory(8 * size * levels * slab, self.name, "take fewer times")
         memory = np.empty((slab, levels, size))
         tree: list[tuple[int, np.ndarray]] = []  # nodes by level, of slabs
         for first in range(0, n_chunks, slab):

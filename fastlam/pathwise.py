@@ -34,7 +34,7 @@ def _simulate_mean_cpu(
     grid = time_grid(name, times)
     elements = record(dynamics), record(payoff)
     values = contiguous(name, theta, sum(len(element.names) for element in elements))
-    rows = mean_table(*elements, values, tuple(wanted), grid, which, stderr)
+    rows = mean_table(name, *elements, values, tuple(wanted), grid, which, stderr)
     return torch.from_numpy(np.ascontiguousarray(rows))
 
 

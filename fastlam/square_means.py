@@ -20,6 +20,7 @@ def square_means(
     which: Stream,
     wanted: tuple[int, ...] = (),
     progress: Callable[[int, int], None] | None = None,
+    caller: str = "fit",
 ) -> np.ndarray:
     """Mean over paths of x**2 at each time, and its derivatives: (1 + len(wanted), m) float64, in one pass.
 
@@ -39,6 +40,8 @@ def square_means(
         Positions in `values`, ascending, of the derivatives asked for.
     progress : callable, optional
         Called now and then as `progress(paths_done, n_paths)`.
+    caller : str
+        The function that was called, for messages.
     """
     with progress_to(progress) if progress is not None else nullcontext():
-        return mean_table(dynamics, record(Square.handle), values, wanted, grid, which)
+        return mean_table(caller, dynamics, record(Square.handle), values, wanted, grid, which)

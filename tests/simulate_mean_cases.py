@@ -41,9 +41,9 @@ def spy_on_launches(monkeypatch):
     launches = []
     launch = one_pass._Launch.__init__
 
-    def spy(self, dynamics, payoff, theta, wanted, *others):
+    def spy(self, name, dynamics, payoff, theta, wanted, *others):
         launches.append(wanted)
-        launch(self, dynamics, payoff, theta, wanted, *others)
+        launch(self, name, dynamics, payoff, theta, wanted, *others)
 
     monkeypatch.setattr(one_pass._Launch, "__init__", spy)
     return launches

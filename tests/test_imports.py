@@ -25,6 +25,7 @@ AT_THE_TOP = {
     "fastlam.control_groups": set(),
     "fastlam.threads": {"numpy", "torch", "fastlam.kernels"},  # torch for its thread count
     "fastlam.elements": set(),
+    "fastlam.callers": set(),
     "fastlam.stream": {"numpy", "fastlam.arrays"},
     "fastlam.parameters": {"numpy", "torch", "fastlam.attach", "fastlam.elements"},
     # the diffusions and functionals: their elements
@@ -48,8 +49,8 @@ AT_THE_TOP = {
     # what launches kernels
     "fastlam.rows": {"numpy", "torch", "fastlam.arrays", "fastlam.elements", "fastlam.threads", "fastlam.kernels"},
     "fastlam.one_pass": {
-        *("numpy", "fastlam.arrays", "fastlam.elements", "fastlam.kernels", "fastlam.parameters", "fastlam.rows"),
-        *("fastlam.stream", "fastlam.threads"),
+        *("numpy", "fastlam.arrays", "fastlam.callers", "fastlam.elements", "fastlam.kernels"),
+        *("fastlam.parameters", "fastlam.rows", "fastlam.stream", "fastlam.threads"),
     },
     # what torch sees of them
     "fastlam.attach": {"torch", "fastlam.elements"},

@@ -112,9 +112,18 @@ def test_values_of_tensors_are_checked_where_they_are_used(name, value, words):
     tensor = torch.tensor(0.5)
     process = fastlam.Brownian(**{name: tensor})
     tensor.fill_(value)
-    with pytest.raises(ValueError, match=name) as caught:
+    with pytest.raises(ValueError, match=f"simulate_mean_square: {name}") as caught:
         call(process=process, times=TORCH_TIMES)
     assert all(word in str(caught.value) for word in words.split("|"))
+
+
+@pytest.mark.parametrize("function", [fastlam.simulate, fastlam.simulate_mean_square], ids=lambda f: f.__name__)
+def test_steps_that_leave_float32_are_refused(function):
+    process = fastlam.Brownian(mu=1e39)
+    with pytest.raises(
+        ValueError, match=rf"^{function.__name__}: the coefficients of the step to times\[0\] = 0.5 are"
+    ):
+        function(process, TIMES, 2, seed=1, dtype="float32")
 
 
 @pytest.mark.parametrize("times", [TIMES, TORCH_TIMES], ids=["numpy", "torch"])
@@ -174,13 +183,25 @@ def test_interrupted(times):
 def test_mean_that_is_not_finite(times):
     """Paths start at 2.5 and take the logarithm of what is above 2: at the first time all are real, later not all."""
     process = fastlam.Diffusion("log(x - 2)", "1", {"x0": 2.5})
-    with pytest.warns(RuntimeWarning, match=r"times\[1\] = 1 is nan: the first that is not finite") as caught:
+    words = r"^simulate_mean_square: the mean at times\[1\] = 1 is nan: the first that is not finite"
+    with pytest.warns(RuntimeWarning, match=words) as caught:
         k = call(process=process, times=times, n_paths=1000)
-    assert len(caught) == 1
+    assert [warning.filename for warning in caught] == [__file__]
     assert np.isfinite(np.asarray(k)).tolist() == [True, False, False]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         call(process=process, times=times[:1], n_paths=1000)
+
+
+def test_warning_under_a_transform_points_to_its_user():
+    """However many frames of torch's lie between."""
+
+    def k(mu):
+        return fastlam.simulate_mean_square(fastlam.Brownian(mu, 1e200), TORCH_TIMES, 10, seed=1)
+
+    with pytest.warns(RuntimeWarning, match=r"the mean at times\[0\] = 0.5 is inf") as caught:
+        torch.func.vmap(k)(torch.zeros(2, dtype=torch.float64))
+    assert {warning.filename for warning in caught} == {__file__}
 
 
 PROGRAM = """
