@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, ClassVar
 
 from fastlam.elements import Payoff, constant, register
 from fastlam.kernels.adding import adding
@@ -16,18 +17,70 @@ MAX_DEGREE = 8
 
 
 class PathFunctional:
-    """What every functional is: parameters, and the record of an element that gives f at one point.
+    """What every functional is: parameters, and an element that gives f at one point.
 
-    The element is an `@njit(inline="always")` function `value(x, parameters)` of float64 numbers, with `parameters` as
-    `parameters()` has them, in order. Derivatives are found by SymPy: nobody writes them.
+    A subclass is a frozen dataclass whose fields are its parameters: each a number, or a tensor of one element, which
+    `mean` and `simulate_mean` differentiate in. It names its element, an `@njit(inline="always")` function:
+
+    * `value(x, parameters)` returns f(x); x is float64, `parameters` are the fields, in order, as float64.
+
+    `factor`, 1 unless it says otherwise, multiplies the mean, outside the sum. Derivatives are found by SymPy: nobody
+    writes them.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> import fastlam, numpy as np
+    >>> from numba import njit
+    >>> from fastlam.kernels.selection import positive
+    >>> @njit(inline="always")
+    ... def call(x, parameters):
+    ...     (strike,) = parameters
+    ...     return positive(x - strike)
+    >>> @dataclass(frozen=True)
+    ... class Call(fastlam.PathFunctional):
+    ...     strike: float
+    ...     value = staticmethod(call)
+    >>> fastlam.mean(Call(strike=2.0), np.array([[1.0, 3.0]]))
+    array([0.5])
     """
 
+    value: ClassVar[Callable[..., Any]]
     handle: int  # of its elements' record
-    factor: Any = 1.0  # what multiplies the mean, outside the sum
+    factor: Any = 1.0
+
+    def __init_subclass__(cls, **names: Any) -> None:
+        super().__init_subclass__(**names)
+        if "value" in cls.__dict__:
+            cls.handle = register(cls._payoff)
+
+    def __post_init__(self) -> None:
+        for name, value in self.parameters().items():
+            object.__setattr__(self, name, checked(f"{type(self).__name__}: {name}", value))
 
     def parameters(self) -> dict[str, Any]:
         """Parameters by name."""
-        return {}
+        return {name: getattr(self, name) for name in _names(self)}
+
+    @classmethod
+    def _payoff(cls) -> Payoff:
+        return Payoff(cls.value, adding(cls.value), _names(cls))
+
+
+def _names(functional: Any) -> tuple[str, ...]:
+    """Fields of a dataclass or one of its instances."""
+    if not is_dataclass(functional):
+        kind = functional if isinstance(functional, type) else type(functional)
+        raise TypeError(f"{kind.__name__}: a functional must be a dataclass, whose fields are its parameters")
+    return tuple([field.name for field in fields(functional)])
+
+
+def check_functional(name: str, functional: Any) -> None:
+    """Raise TypeError unless this is a functional with an element."""
+    if not isinstance(functional, PathFunctional):
+        raise TypeError(f"{name}: functional must be one such as fastlam.Square, but is {functional!r}")
+    if not hasattr(functional, "handle"):
+        raise TypeError(f"{name}: functional is a {type(functional).__name__}, whose class has no element `value`")
 
 
 class Square(PathFunctional):
@@ -50,6 +103,10 @@ class Square(PathFunctional):
 
     def __init__(self, lam: Any = 1.0) -> None:
         self.factor = lam
+
+    def parameters(self) -> dict[str, Any]:
+        """None: lam stays outside the sum."""
+        return {}
 
     def __repr__(self) -> str:
         return f"Square(lam={self.factor!r})"

@@ -12,7 +12,7 @@ import torch
 from fastlam import arrays, autograd, mean_of, montecarlo, parameters, pathwise, rows
 from fastlam.attach import attach
 from fastlam.elements import record
-from fastlam.functionals import PathFunctional, Square
+from fastlam.functionals import PathFunctional, Square, check_functional
 from fastlam.one_pass import mean_table, progress_to
 from fastlam.processes import Process
 from fastlam.stream import check_times, stream, time_grid
@@ -26,7 +26,7 @@ def mean(functional: PathFunctional, x: Any, *, index: Any = None) -> Any:
     Parameters
     ----------
     functional : PathFunctional
-        `Square`, `Polynomial`, `Functional`.
+        `Square`, `Polynomial`, `Functional` or one's own.
     x : array or tensor, shape (..., n)
         float32 or float64; the last axis is reduced. Read in place where its rows are contiguous, else copied. NaN and
         infinity flow through.
@@ -58,8 +58,7 @@ def mean(functional: PathFunctional, x: Any, *, index: Any = None) -> Any:
 
     Source: README, "The promises".
     """
-    if not isinstance(functional, PathFunctional):
-        raise TypeError(f"mean: functional must be one such as fastlam.Square, but is {functional!r}")
+    check_functional("mean", functional)
     if functional.handle == Square.handle:  # not a subclass with an element of its own
         return montecarlo.mean_square(x, functional.factor, index=index)
     torch_like = arrays.is_torch(x, "mean: x")
@@ -96,7 +95,7 @@ def simulate_mean(
     Parameters
     ----------
     functional : PathFunctional
-        `Square`, `Polynomial`, `Functional`.
+        `Square`, `Polynomial`, `Functional` or one's own.
     process : Process
         `Brownian`, `GeometricBrownian`, `OrnsteinUhlenbeck`, `CoxIngersollRoss`, `Diffusion` or one's own.
     times : array or tensor, shape (m,)
@@ -201,8 +200,7 @@ def _simulate_mean(
     name: str, functional: Any, process: Any, times: Any, n_paths: Any, seed: Any, first_path: Any, antithetic: Any,
     dtype: Any, return_stderr: Any, progress: Any,
 ) -> Any:  # fmt: skip
-    if not isinstance(functional, PathFunctional):
-        raise TypeError(f"{name}: functional must be one such as fastlam.Square, but is {functional!r}")
+    check_functional(name, functional)
     if not isinstance(process, Process):
         raise TypeError(f"{name}: process must be a diffusion such as fastlam.Brownian, but is {process!r}")
     torch_like = check_times(name, times)

@@ -46,7 +46,8 @@ class Process:
         """Parameters by name, `x0` the last."""
         return {name: getattr(self, name) for name in _names(self)}
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, **names: Any) -> None:
+        super().__init_subclass__(**names)
         cls.handle = register(cls._dynamics)
 
     @classmethod
