@@ -83,7 +83,7 @@ def check_functional(name: str, functional: Any) -> None:
         raise TypeError(f"{name}: functional is a {type(functional).__name__}, whose class has no element `value`")
 
 
-class Square(PathFunctional):
+class Square(ByArguments, PathFunctional):
     """`f(x) = lam * x**2`.
 
     Parameters
@@ -107,6 +107,10 @@ class Square(PathFunctional):
     def parameters(self) -> dict[str, Any]:
         """None: lam stays outside the sum."""
         return {}
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Arguments in order."""
+        return (self.factor,)
 
     def __repr__(self) -> str:
         return f"Square(lam={self.factor!r})"

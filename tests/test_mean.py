@@ -268,6 +268,8 @@ def test_bad_input(arguments, names, error, message):
 def test_equality_and_copies():
     """By arguments; the copies give the same answers."""
     made = [
+        lambda: fastlam.Square(0.5),
+        lambda: fastlam.Square(torch.tensor([0.5, 1.0, 2.0])),
         lambda: fastlam.Polynomial([1, torch.tensor(0.5)], center=0.25),
         lambda: fastlam.Functional("max(x - k, 0)", {"k": 0.25}),
         lambda: fastlam.Functional(sympy.Symbol("x") * sympy.Symbol("k"), {"k": 0.25}),
@@ -281,9 +283,20 @@ def test_equality_and_copies():
             assert bits(fastlam.mean(other, X)) == bits(fastlam.mean(first, X))
         first.parameters().clear()
         assert first == make()
-    assert len({make() for make in made}) == 3
+    assert len({make() for make in made}) == len(made)
     assert fastlam.Polynomial([1, 2]) != fastlam.Polynomial([1, 3])
     assert fastlam.Polynomial([1, 2]) != "x"
+
+
+def test_equality_of_arrays():
+    """An answer of yes or no, whatever lam is."""
+    lams = [0.5, 2.0, np.array([0.5, 1.0]), np.array([0.5, 2.0]), np.ones(3), np.ones((2, 1)), np.array(4.0)]
+    lams += [torch.tensor([0.5, 1.0]), torch.nn.Parameter(torch.tensor([0.5, 1.0])), torch.tensor(3.0), "x", None]
+    for i, a in enumerate(lams):
+        for j, b in enumerate(lams):
+            assert (fastlam.Square(a) == fastlam.Square(copy.copy(b))) is (i == j)
+    assert fastlam.Square(torch.tensor(0.5)) == fastlam.Square(0.5) == fastlam.Square(np.array(0.5))
+    assert fastlam.Square(0.5) != fastlam.Polynomial([0.5])
 
 
 @pytest.mark.parametrize("expression", [["x"], {"x": 1}, True, None, 1j])
