@@ -7,6 +7,7 @@ from numba import njit
 
 from .cpu import F64, LANES, ROWS, TILE
 from .memory import load, store
+from .square import add_square
 
 
 def make_add(accumulate, slopes, observe, n_slopes):
@@ -99,7 +100,7 @@ def make_spread(value, observe, pairs):
                     unit = 0.5 * (f(x, i, parameters) + f(x, i + 1, parameters)) - shift
                 else:
                     unit = f(x, i, parameters) - shift
-                lanes[lane] += unit * unit
+                lanes[lane] = add_square(lanes[lane], unit, ())
         fold(answer, place, lanes, 1)
 
     return spread

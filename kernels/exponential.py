@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numba import njit
 
-from .floats import bits_of_float, float_of_bits, fma, horner, of_type
+from .floats import bits_of_float, float_of_bits, fma, horner, of_type, product
 
 F32, F64 = np.float32, np.float64
 
@@ -73,7 +73,7 @@ def exp(x):
     (1.0, 0.0)
     """
     d, a, b = _reduced(x)
-    return (of_type(x, ONE) + d) * _power_of_two(a) * _power_of_two(b)  # two steps: 2**(a + b) alone may overflow
+    return product((of_type(x, ONE) + d) * _power_of_two(a), _power_of_two(b))  # 2**(a + b) alone may overflow
 
 
 @njit(inline="always")

@@ -25,7 +25,10 @@ def fma(typingctx, a, b, c):
 
 @intrinsic
 def product(typingctx, a, b):
-    """A * b, rounded, as an fma with 0: an element's last operation, so that no compiler joins it to a sum outside."""
+    """A * b, rounded, but 0 for -0: an element's last operation, so that no compiler joins it to a sum outside.
+
+    It is an fma with 0. With -0 it would be the product exactly, and LLVM would make a plain product of it again.
+    """
     if not (a == b and a in (types.float32, types.float64)):
         raise TypingError(f"product takes two float32 or two float64, not {a}, {b}")
 

@@ -12,6 +12,7 @@ from .floats import (
     fma,
     minus_two_log_float32,
     minus_two_log_float64,
+    product,
 )
 
 F32, F64 = np.float32, np.float64
@@ -40,7 +41,7 @@ def normals_float32(radius_word, angle_word):
     """z_even and z_odd of two uint32 words."""
     radius = radius_float32(radius_word, angle_word)
     x, y = cos_sin_turns_float32(angle_word)
-    return radius * x, radius * y
+    return product(radius, x), product(radius, y)  # which a process may add to its state
 
 
 @njit(inline="always")
@@ -48,4 +49,4 @@ def normals_float64(radius_word, angle_word):
     """z_even and z_odd of two uint64 words."""
     radius = radius_float64(radius_word)
     x, y = cos_sin_turns_float64(angle_word)
-    return radius * x, radius * y
+    return product(radius, x), product(radius, y)  # which a process may add to its state

@@ -40,12 +40,13 @@ minimum float64 e55022680600efa3777148839f04b749d4f3fb1c28a2ed77a2bf25a2051c1381
 """
 
 # The fma that each has in its source, its polynomials written out.
-EXP = [5 + len(tail) - 1 for tail in TAIL]
+REDUCED = [5 + len(tail) - 1 for tail in TAIL]
+EXP, EXPREL = [fmas + 1 for fmas in REDUCED], REDUCED[1] + 1
 FMA = {
     exp: EXP,
     log: [3 + len(tail) - 1 for tail in LOG_TAIL],
-    exprel: [0, EXP[1] + 1],
-    exprel_slope: [0, (EXP[1] + len(WIDE_TAIL_FLOAT64) - 1) + (EXP[1] + EXP[1] + 1) + (EXP[1] + 1 + 1)],
+    exprel: [0, EXPREL],
+    exprel_slope: [0, (EXP[1] + len(WIDE_TAIL_FLOAT64) - 1) + (EXP[1] + EXPREL) + (EXPREL + 1)],
     **dict.fromkeys([positive, step, maximum, minimum], (0, 0)),
 }
 HOST_ONLY = exprel, exprel_slope  # float64, one number at a time: they branch

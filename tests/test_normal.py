@@ -1,12 +1,13 @@
 """The normals' map, word by word: errors against exact evaluation, reach, ends, and every coefficient anew."""
 
 import math
+import re
 from pathlib import Path
 
 import mpmath
 import numpy as np
 import pytest
-from numba import njit
+from numba import njit, types
 
 from fastlam import reference
 from fastlam.kernels import floats
@@ -269,3 +270,22 @@ def test_rest_of_the_first_sin_coefficient():
 def test_no_coefficients_are_left_out():
     tuples = {name for name, value in vars(floats).items() if isinstance(value, tuple)}
     assert tuples == COEFFICIENTS.keys() | {"SIN_REST_FLOAT32"}
+
+
+@pytest.mark.parametrize(
+    ("normals", "words"), [(normals_float32, (types.uint32, types.uint32)), (normals_float64, (types.uint64,) * 2)]
+)
+def test_no_product_feeds_a_sum_outside(normals, words):
+    """In a step that adds a normal to its state a GPU's compiler would join the two."""
+    real = types.float32 if normals is normals_float32 else types.float64
+
+    def add(radius_word, angle_word, x, answer):
+        z0, z1 = normals(radius_word, angle_word)
+        answer[0], answer[1] = x + z0, x - z1
+
+    (code,) = njit(types.void(*words, real, real[::1]), error_model="numpy")(add).inspect_llvm().values()
+    products = set(re.findall(r"(%\S+) = fmul ", code))
+    sums = re.findall(r"= f(?:add|sub) (?:float|double) (\S+), (\S+)", code)
+    assert products
+    assert sums
+    assert products.isdisjoint(term for terms in sums for term in terms)

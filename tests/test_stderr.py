@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from numba import carray, njit, types
 from numpy_cases import bits
 from simulate_mean_cases import PROCESS, TIMES, TORCH_TIMES, leaf, leaves, mean_square
 
 import fastlam
+from fastlam.kernels.cpu_leaf import make_spread
+from fastlam.kernels.identity import identity
+from fastlam.kernels.memory import pointer
 
 ANTITHETIC = pytest.mark.parametrize("antithetic", [False, True], ids=["plain", "antithetic"])
 
@@ -50,6 +54,25 @@ def test_of_a_functional():
     x = fastlam.simulate(PROCESS, TIMES, 500, seed=3) - 0.1
     # 1e-14 of the sums, as above; the first path is 1.1 standard deviations off at most, so that half of them is left
     np.testing.assert_allclose(got, by_numpy(0.5 - 0.2 * x + x**2, False), rtol=2e-14)
+
+
+def test_no_compiler_chooses_how_squares_are_added():
+    """By fma alone: with a product apart a GPU's compiler would choose, and its bits be others."""
+
+    @njit(inline="always")
+    def itself(x, parameters):
+        return x
+
+    spread = make_spread(itself, identity, False)
+
+    def kernel(answer, lanes, x, n, shift):
+        sums = carray(pointer(answer, np.float64), (1,))
+        spread(sums, 0, pointer(lanes, np.float64), n, pointer(x, np.float64), 0, shift, ())
+
+    signature = types.void(*[types.int64] * 4, types.float64)
+    (code,) = njit(signature, no_cpython_wrapper=True, no_cfunc_wrapper=True)(kernel).inspect_llvm().values()
+    assert "@llvm.fma" in code
+    assert "fmul" not in code
 
 
 def test_huge_mean_and_tiny_variance():
