@@ -59,12 +59,12 @@ def make_add_rows(read, add, count):
     return add_rows
 
 
-def leaves_together(n_terms):
+def leaves_together(n_terms: int) -> int:
     """How many leaves of this many terms a block of threads adds: a power of two, and of shared memory."""
     return 1 << max(0, (LEAVES // n_terms).bit_length() - 1)
 
 
-def threads_together(n_terms):
+def threads_together(n_terms: int) -> int:
     """Threads of such a block."""
     return WARP * min(WARPS, leaves_together(n_terms))
 

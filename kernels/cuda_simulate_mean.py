@@ -32,7 +32,7 @@ else:
         cuda.syncwarp()
 
 
-def times_together(n_terms, n_tangents, dtype):
+def times_together(n_terms: int, n_tangents: int, dtype: str) -> int:
     """How many of four times are folded at once, for shared memory to do: 0 if it does not for one."""
     states = TILE * (1 + n_tangents) * np.dtype(dtype).itemsize
     fits = min(MOST_BYTES, SHARED_BYTES - EXCHANGE_BYTES - states) // (8 * LANES * n_terms)

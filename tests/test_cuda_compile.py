@@ -56,8 +56,8 @@ def test_instructions_of_a_normal():
     assert len(min(bodies, key=len)) <= 4 * 64  # with the functional and its sum
 
 
-# Of a pair of normals: 10 for the logarithm, 8 for sine and cosine by Horner's rules; what a root takes; of a step.
-PAIR, ROOT, STEP = 18, 2, 1
+# Of a pair of normals: 10 for the logarithm, 8 for sine and cosine by Horner's rules, 2 products; of a root; of a step.
+PAIR, ROOT, STEP = 20, 2, 1
 
 
 def test_fused_operations_are_those_of_the_source():
