@@ -15,8 +15,9 @@ from fastlam.kernels.cuda import cuda
 
 ARCHITECTURES = [(7, 5), (8, 0), (9, 0), (10, 0)]
 HOPPER = (9, 0)
-# Of 65,536 in a multiprocessor: 128 leave room for four blocks of 128 threads, 255 is what a thread may have.
-REGISTERS = {"simulate ": 48, "coefficient": 64, "mean ": 128, "simulate_mean": 255, "": 64}
+# Of 65,536 in a multiprocessor: 64 leave room for all the threads that it can have at a time on Hopper but a half; 255 is
+# what a thread may have at most.
+REGISTERS = {"simulate ": 64, "coefficient": 64, "mean ": 144, "simulate_mean": 255, "": 64}
 
 
 def code(name, cc=HOPPER):
@@ -26,10 +27,10 @@ def code(name, cc=HOPPER):
 @pytest.mark.parametrize("cc", ARCHITECTURES, ids=str)
 @pytest.mark.parametrize("name", KERNELS)
 def test_resources(name, cc):
-    """Every kernel compiles; nothing spills, no array is on a stack, registers and shared memory are bounded."""
+    """Every kernel compiles; nothing spills, nothing is on a stack, registers and shared memory are bounded."""
     made = code(name, cc)
     assert made.code.startswith(b"\x7fELF")
-    assert made.resource(r"(\d+) bytes stack frame") <= 8  # where the rare case of a root or a quotient returns to
+    assert made.resource(r"(\d+) bytes stack frame") == 0
     assert made.resource(r"(\d+) bytes spill stores") == 0
     assert made.resource(r"(\d+) bytes spill loads") == 0
     bound = next(bound for start, bound in REGISTERS.items() if name.startswith(start))
