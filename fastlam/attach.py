@@ -85,20 +85,18 @@ class _AttachPlain(torch.autograd.Function):
     backward = _Attach.backward
 
 
-class _AttachCompiled(torch.autograd.Function):
-    """The same where torch.compile traces: it takes no Function with a jvp, and its graphs differentiate once."""
+# Where torch.compile traces, it sees an op: it takes no Function with a jvp, and runs a traced one's backward so that
+# what is differentiated again has lost all that it depends on.
+_library = torch.library.Library("fastlam", "FRAGMENT")
+_library.define("attach(Tensor theta, Tensor value, Tensor jacobian, Tensor? other) -> Tensor")
 
-    @staticmethod
-    def forward(theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor) -> torch.Tensor:
-        return value.clone()
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(inputs[2])
+def _value(theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor, other: torch.Tensor | None) -> Any:
+    return value.clone()
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        return _product(ctx.saved_tensors[0], grads[0]), None, None
+
+_library.impl("attach", _value, "CompositeExplicitAutograd")
+_library.impl("attach", _AttachPlain.apply, "Autograd")
 
 
 def attach(
@@ -110,9 +108,7 @@ def attach(
         return value
     some = theta if len(wanted) == len(theta) else theta[list(wanted)]
     if check_compiled():
-        if traced_transform():  # vmap, where torch.compile drops a Function's gradient: plus what is 0, but has a slope
-            return value + ((some - some.detach()) @ jacobian.flatten(1)).reshape(value.shape)
-        return cast(torch.Tensor, _AttachCompiled.apply(some, value, jacobian))
+        return cast(torch.Tensor, torch.ops.fastlam.attach(some, value, jacobian, other))
     function = _Attach if under_transform() else _AttachPlain
     return cast(torch.Tensor, function.apply(some, value, jacobian, other))
 
@@ -188,3 +184,6 @@ def by_loop(function: Callable[..., torch.Tensor]) -> Callable[..., Any]:
         return torch.stack([function(*one) for one in zip(*each, strict=True)]), 0
 
     return rule
+
+
+torch.library.register_vmap("fastlam::attach", by_loop(torch.ops.fastlam.attach))

@@ -110,25 +110,29 @@ class _Rows(torch.autograd.Function):
         return by_loop(_Rows.apply)(info, in_dims, *inputs)
 
 
-class _RowsCompiled(torch.autograd.Function):
-    """The same where torch.compile traces: it takes no Function with a jvp, and its graphs differentiate once."""
-
-    generate_vmap_rule = True
+class _RowsPlain(torch.autograd.Function):
+    """The same where no transform is at work, as attach's."""
 
     @staticmethod
-    def forward(x: torch.Tensor, value: torch.Tensor, theta: torch.Tensor, index: Any, payoff: int) -> torch.Tensor:
+    def forward(
+        ctx: Any, x: torch.Tensor, value: torch.Tensor, theta: torch.Tensor, index: Any, payoff: int
+    ) -> torch.Tensor:
+        ctx.payoff = payoff
+        ctx.save_for_backward(x, theta, index)
         return value.clone()
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        x, _, theta, index, ctx.payoff = inputs
-        ctx.save_for_backward(x, theta, index)
+    backward = _Rows.backward
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        x, theta, index = ctx.saved_tensors
-        slopes = torch.ops.fastlam.mean_slopes(x.detach(), theta.detach(), grads[0].detach(), index, ctx.payoff)
-        return slopes, grads[0], None, None, None
+
+def _value(x: torch.Tensor, value: torch.Tensor, theta: torch.Tensor, index: Any, payoff: int) -> torch.Tensor:
+    return value.clone()
+
+
+# What torch.compile sees of _Rows: see attach.py.
+_library.define("attach_rows(Tensor x, Tensor value, Tensor theta, Tensor? index, int payoff) -> Tensor")
+_library.impl("attach_rows", _value, "CompositeExplicitAutograd")
+_library.impl("attach_rows", _RowsPlain.apply, "Autograd")
+torch.library.register_vmap("fastlam::attach_rows", by_loop(torch.ops.fastlam.attach_rows))
 
 
 def mean(x: torch.Tensor, payoff: int, named: Mapping[str, Any], index: Any) -> torch.Tensor:
@@ -141,6 +145,6 @@ def mean(x: torch.Tensor, payoff: int, named: Mapping[str, Any], index: Any) -> 
     table = op(plain(x, tracked), plain(theta, bool(wanted)), picked, payoff, list(wanted))
     value = attach(theta, table[0], table[1:], wanted, x)
     if tracked:
-        rows = _RowsCompiled if check_compiled() else _Rows
-        value = rows.apply(x, value, theta, picked, payoff)
+        rows = torch.ops.fastlam.attach_rows if check_compiled() else _Rows.apply
+        value = rows(x, value, theta, picked, payoff)
     return value.to(x.dtype)

@@ -222,6 +222,36 @@ def test_second_derivative(compiled):
             torch.autograd.grad(slope, mu)
 
 
+def mean_of_scaled(mu, lam):
+    paths = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
+    return fastlam.mean(fastlam.Functional("lam * x**2", {"lam": lam}), mu * paths).sum()
+
+
+def loss_of_batch(mu, lam):
+    return func.vmap(lambda one: k(one, lam))(mu * torch.ones(2, dtype=torch.float64)).sum()
+
+
+@pytest.mark.parametrize("f", [loss, mean_of_scaled, loss_of_batch])
+def test_second_derivative_without_aot(compiled, f):
+    """What else is in the loss does not hide that the simulation's share of it is not known."""
+    inputs = leaf(0.3), leaf(0.5)
+    value = compiled(lambda mu, lam: f(mu, lam) + lam * mu**2, backend="eager")(*inputs)
+    (slope,) = torch.autograd.grad(value, inputs[0], create_graph=True)
+    with pytest.raises(NotImplementedError, match="first order: a second derivative"):
+        torch.autograd.grad(slope, inputs[0])
+
+
+@pytest.mark.parametrize("f", [loss, loss_of_batch])
+def test_mixed_derivative_in_lam_without_aot(compiled, f):
+    slopes = []
+    for function in (compiled(f, backend="eager"), f):
+        inputs = leaf(0.3), leaf(0.5)
+        (slope,) = torch.autograd.grad(function(*inputs), inputs[0], create_graph=True)
+        slopes.append(torch.autograd.grad(slope, inputs[1])[0])
+    torch.testing.assert_close(*slopes, rtol=1e-15, atol=0)  # as `same`
+    assert slopes[0] != 0
+
+
 def test_progress(compiled):
     """It cannot be called from a graph, and breaks it."""
     calls = []
