@@ -56,6 +56,7 @@ _ELEMENTS: list[tuple[Any, Any]] = [
     (selection.maximum, opaque.Maximum),
     (selection.minimum, opaque.Minimum),
     (selection.where_positive, opaque.Where),
+    (selection.share_positive, opaque.Share),
     *((getattr(math, name), value) for name, value in _MATH.items() if callable(getattr(math, name))),
 ]
 

@@ -182,7 +182,8 @@ class Functional(ByArguments, PathFunctional):
         In `x` and named parameters. Text may hold numbers, names, `+ - * / **`, parentheses, `pi`, exp,
         log, sqrt, sin, cos, tan, sinh, cosh, tanh, abs, min and max.
     parameters : mapping of names to floats or tensors, optional
-        In those that are tensors the mean is differentiable.
+        In those that are tensors the mean is differentiable. Where arguments of a max or min are equal each has half
+        the slope; beside a number none, and so at the kink of `abs(x)` and of `max(x - k, 0)`.
 
     Raises
     ------

@@ -33,6 +33,8 @@ def _function(text: str, *slopes: Callable[..., Any]) -> Any:
 
 # v where u is above 0, else 0, whatever v is there: where_positive(u, v)
 Where: Any = _function("where_positive", lambda u, v: ZERO, lambda u, v: Where(u, ONE))
+# v where u is above 0, v / 2 where u is 0, else 0: share_positive(u, v)
+Share: Any = _function("share_positive", lambda u, v: ZERO, lambda u, v: Share(u, ONE))
 Sign: Any = _function("sign", lambda u: ZERO)  # 1, -1 or 0; printed by Where
 Fma: Any = _function("fma", lambda a, b, c: b, lambda a, b, c: a, lambda a, b, c: ONE)  # a * b + c, rounded once
 Exp: Any = _function("exp", lambda u: Exp(u))
@@ -46,9 +48,18 @@ Sinh: Any = _function("sinh", lambda u: Cosh(u))
 Cosh: Any = _function("cosh", lambda u: Sinh(u))
 Tanh: Any = _function("tanh", lambda u: 1 - Tanh(u) ** 2)
 Magnitude: Any = _function("abs", lambda u: Sign(u))
-# where both are equal neither has a slope: sqrt(max(x, 0)) has the slope 0 at 0
-Maximum: Any = _function("maximum", lambda a, b: Where(a - b, ONE), lambda a, b: Where(b - a, ONE))
-Minimum: Any = _function("minimum", lambda a, b: Where(b - a, ONE), lambda a, b: Where(a - b, ONE))
+
+
+def _above(a: Any, b: Any) -> Any:
+    """The slope of the larger of both in a: half where they are equal, as torch's; beside a number 0, as relu's.
+
+    So sqrt(max(x, 0)) has the slope 0 at 0, not infinity.
+    """
+    return (Where if a.is_number or b.is_number else Share)(a - b, ONE)
+
+
+Maximum: Any = _function("maximum", lambda a, b: _above(a, b), lambda a, b: _above(b, a))
+Minimum: Any = _function("minimum", lambda a, b: _above(b, a), lambda a, b: _above(a, b))
 
 
 def maximum(*values: Any) -> Any:

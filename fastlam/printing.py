@@ -15,13 +15,13 @@ from numba import njit
 
 from fastlam.elements import Element
 from fastlam.kernels import exponential, floats, logarithm, selection
-from fastlam.opaque import Log, Opaque, Sign, Where, sealed
+from fastlam.opaque import Log, Opaque, Share, Sign, Where, sealed
 
 _SCOPE: dict[str, Any] = {
     **{name: getattr(floats, name) for name in ("fma", "product")},
     **{name: getattr(exponential, name) for name in ("exp", "exprel", "exprel_slope")},
     "log": logarithm.log,
-    **{name: getattr(selection, name) for name in ("maximum", "minimum", "where_positive")},
+    **{name: getattr(selection, name) for name in ("maximum", "minimum", "where_positive", "share_positive")},
     **{name: getattr(math, name) for name in ("sqrt", "sin", "cos", "tan", "sinh", "cosh", "tanh")},
 }
 
@@ -59,7 +59,7 @@ def compose(
 
 
 def _masked(e: Any) -> Any:
-    """Products with a Where or Sign as the Where of a product: 0 where it is, even if the rest is not finite there."""
+    """Products with a Where, Share or Sign as the Where of a product: 0 where it is, even if the rest is not finite there."""
     if not e.args:
         return e
     arguments = [_masked(argument) for argument in e.args]
@@ -68,11 +68,11 @@ def _masked(e: Any) -> Any:
         return Where(u, sympy.S.One) + Where(-u, sympy.S.NegativeOne)
     if not e.is_Mul:
         return e if tuple(arguments) == e.args else e.func(*arguments)
-    masks = [factor for factor in e.args if isinstance(factor, (Where, Sign))]
+    masks = [factor for factor in e.args if isinstance(factor, (Where, Share, Sign))]
     rest = e.func(*[masked for factor, masked in zip(e.args, arguments, strict=True) if factor not in masks])
     for mask in masks:
         u, *value = map(_masked, mask.args)
-        rest = Where(u, rest * value[0]) if value else Where(u, rest) + Where(-u, -rest)
+        rest = mask.func(u, rest * value[0]) if value else Where(u, rest) + Where(-u, -rest)
     return rest
 
 

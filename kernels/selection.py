@@ -54,3 +54,14 @@ def where_positive(u, value):
     (3.0, 0.0)
     """
     return value if u > type(u)(0) else type(value)(0)
+
+
+@njit(inline="always")
+def share_positive(u, value):
+    """The value where u is above 0, half of it where u is 0, else 0, even where the value is not finite.
+
+    >>> share_positive(1.0, 3.0), share_positive(0.0, 3.0), share_positive(-1.0, float("nan"))
+    (3.0, 1.5, 0.0)
+    """
+    some = value if u > type(u)(0) else value * type(value)(0.5)
+    return some if u >= type(u)(0) else type(value)(0)

@@ -150,6 +150,24 @@ def test_kinks(expression, slopes):
     np.testing.assert_allclose(answers, slopes, rtol=1e-15)
 
 
+@pytest.mark.parametrize(
+    ("expression", "theta", "slopes"),  # at x = 2: in a and b, then in x
+    [
+        ("max(a*x, b*x)", (1.5, 1.5), (1, 1, 1.5)),
+        ("min(a*x, b*x)", (1.5, 1.5), (1, 1, 1.5)),
+        ("max(a*x, b)", (1.5, 3.0), (1, 0.5, 0.75)),
+        ("min(b, a*x)", (1.5, 3.0), (1, 0.5, 0.75)),
+        ("max(a*x, b)**2", (1.5, 3.0), (6, 3, 4.5)),
+        ("max(a*x - b, 0)", (1.5, 3.0), (0, 0, 0)),
+        ("max(a*x, b)", (1.5, 2.9), (2, 0, 1.5)),
+    ],
+)
+def test_slopes_where_arguments_are_equal(expression, theta, slopes):
+    """Half to each, as torch's maximum."""
+    value = schemes.functional(expression, ("a", "b"))
+    np.testing.assert_allclose(slopes_of(value, 2.0, theta), slopes, rtol=1e-15)
+
+
 def test_cox_ingersoll_ross_at_and_below_zero():
     """There neither the state's pull nor its noise depends on the state."""
     element = derivatives.tangents(fastlam.CoxIngersollRoss.step, 3, 1)
@@ -177,7 +195,13 @@ def loose_products(text):
         elif isinstance(node, (ast.Assign, ast.Return, ast.UnaryOp)):
             value = node.operand if isinstance(node, ast.UnaryOp) else node.value
             parts = value.elts if isinstance(value, ast.Tuple) else [value]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("maximum", "minimum", "where_positive", "abs"):
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
+            "maximum",
+            "minimum",
+            "where_positive",
+            "share_positive",
+            "abs",
+        ):
             parts = node.args
         yield from [part for part in parts if isinstance(part, ast.BinOp) and isinstance(part.op, ast.Mult)]
 
