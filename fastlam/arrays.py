@@ -64,6 +64,33 @@ def check_unmasked(array: Any, name: str) -> None:
         )
 
 
+def array_of(tensor: torch.Tensor, name: str = "tensor") -> np.ndarray:
+    """The tensor's memory as a NumPy array, also where a transform is at work, if on others.
+
+    TypeError, of the function and argument `name`, for what a transform follows.
+    """
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor) and not _followed(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        raise TypeError(
+            f"{name} is followed by a transform of torch.func, of which nothing goes through here: "
+            f"pass a tensor from outside of the transform"
+        )
+    with torch._C._DisableFuncTorch():  # which would wrap what detach returns
+        array: np.ndarray = tensor.detach().resolve_neg().numpy()
+    return array
+
+
+def _followed(wrapped: torch.Tensor) -> bool:
+    """Does a transform know this tensor as more than a constant? What is made inside of one is wrapped too.
+
+    Of forward mode nobody tells, where transforms are nested.
+    """
+    stack = torch._C._functorch.get_interpreter_stack() or []
+    forward = any(level.key() == torch._C._functorch.TransformType.Jvp for level in stack)
+    return wrapped.requires_grad or forward or not torch._C._functorch.is_gradtrackingtensor(wrapped)
+
+
 def check_beside(tensor: torch.Tensor, x: torch.Tensor, name: str, caller: str) -> None:
     """Raise unless the tensor `name` is dense and where x is; a scalar on the CPU goes anywhere."""
     check_dense(tensor, f"{caller}: {name}")

@@ -39,8 +39,8 @@ def _mean_square_cpu(x: torch.Tensor, index: torch.Tensor | None = None) -> torc
 def _mean_square_backward_cpu(x: torch.Tensor, weight: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
     rows.check_rows(x, "mean_square_backward")
     arrays.check_float(weight, "mean_square_backward: weight")
-    picked = None if index is None else rows.array_of(index)
-    return torch.from_numpy(rows.array_slopes(rows.array_of(x), rows.array_of(weight), picked))
+    picked = None if index is None else arrays.array_of(index)
+    return torch.from_numpy(rows.array_slopes(arrays.array_of(x), arrays.array_of(weight), picked))
 
 
 _NO_DERIVATIVE = "torch.ops.fastlam.{} carries no derivative here: call fastlam.mean_square"

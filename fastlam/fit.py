@@ -28,7 +28,7 @@ from fastlam.descent import (
 )
 from fastlam.fit_result import FitResult
 from fastlam.fit_warnings import warn_if_diverged_or_unsettled, warn_if_unstable
-from fastlam.rows import array_means, array_of, check_rows
+from fastlam.rows import array_means, check_rows
 from fastlam.targets import checked_targets
 from fastlam.training import Progress, Training, checked_training
 
@@ -204,7 +204,7 @@ def _paths(x: Any) -> np.ndarray:
     """The paths (m, n), checked without reading them."""
     if getattr(x, "is_meta", False):
         raise ValueError("fit: x is on meta, where tensors have no values")
-    paths = array_of(x) if arrays.is_torch(x, "fit: x") else x
+    paths = arrays.array_of(x, "fit: x") if arrays.is_torch(x, "fit: x") else x
     check_rows(paths)
     if paths.ndim != 2:
         raise ValueError(f"fit: x must have shape (m, n), but has {tuple(paths.shape)}")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from fastlam import parameters
+from fastlam.arrays import array_of
 from fastlam.attach import (
     COMPILED,
     FirstOrder,
@@ -22,7 +23,7 @@ from fastlam.attach import (
 )
 from fastlam.autograd import check_index
 from fastlam.elements import record
-from fastlam.rows import array_of, array_slopes, array_terms, check_rows
+from fastlam.rows import array_slopes, array_terms, check_rows
 
 _library = torch.library.Library("fastlam", "FRAGMENT")
 _library.define("mean(Tensor x, Tensor theta, Tensor? index, int payoff, int[] wanted) -> Tensor")

@@ -137,7 +137,7 @@ def _check_out(out: Any, torch_like: bool, shape: tuple[int, int], real: str) ->
         )
     if getattr(out, "requires_grad", False):
         raise ValueError("simulate: out requires grad, but is written in place: pass out.detach()")
-    paths = np.asarray(out)
+    paths = arrays.array_of(out, "simulate: out") if torch_like else np.asarray(out)
     if not paths.flags.writeable:
         raise ValueError("simulate: out is read-only")
     apart = paths.strides[0] >= shape[1] * paths.itemsize or shape[0] == 1

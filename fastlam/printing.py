@@ -59,7 +59,7 @@ def compose(
 
 
 def _masked(e: Any) -> Any:
-    """Products with a Where, Share or Sign as the Where of a product: 0 where it is, even if the rest is not finite there."""
+    """Products with a Where, Share or Sign as that of a product: 0 where it is, whatever the rest is there."""
     if not e.args:
         return e
     arguments = [_masked(argument) for argument in e.args]

@@ -85,8 +85,9 @@ def tensor_means(x: torch.Tensor, index: torch.Tensor | None = None, caller: str
     if x._is_zerotensor():
         x = torch.zeros(x.shape, dtype=x.dtype, device="cpu")
     if x.is_neg() or (x.stride(-1) != 1 and x.shape[-1] > 1):
-        return torch.from_numpy(array_means(array_of(x), None if index is None else array_of(index), real, caller))
-    rows = None if index is None else check_index(array_of(index), tuple(x.shape), caller)
+        picked = None if index is None else arrays.array_of(index)
+        return torch.from_numpy(array_means(arrays.array_of(x), picked, real, caller))
+    rows = None if index is None else check_index(arrays.array_of(index), tuple(x.shape), caller)
     walk = plan(x.shape, x.stride(), real, rows)
     means = torch.empty(walk.shape, dtype=x.dtype, device="cpu")
     fill_means(x.data_ptr(), real, walk, x.shape[-1], means.data_ptr(), real, (x, means))
@@ -190,12 +191,6 @@ def _merge_repeats(rows: np.ndarray, weights: np.ndarray, shape: tuple[int, ...]
     total = np.zeros((distinct.size, *shape[1:-1]))
     np.add.at(total, slots.reshape(-1), weights.reshape(-1, *shape[1:-1]))
     return distinct, total
-
-
-def array_of(tensor: torch.Tensor) -> np.ndarray:
-    """The tensor's memory as a NumPy array."""
-    array: np.ndarray = tensor.detach().resolve_neg().numpy()
-    return array
 
 
 def _element_strides(x: np.ndarray) -> tuple[int, ...]:

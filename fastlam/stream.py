@@ -66,7 +66,7 @@ def time_grid(name: str, times: Any) -> np.ndarray:
     if getattr(times, "is_meta", False):
         raise ValueError(f"{name}: times is on meta, where tensors have no values")
     if arrays.is_torch(times, f"{name}: times"):
-        times = times.detach().resolve_neg()
+        times = arrays.array_of(times, f"{name}: times")
     grid: np.ndarray = np.asarray(times).astype(np.float64)
     for j in np.flatnonzero(~np.isfinite(grid))[:1]:
         raise ValueError(f"{name}: times must be finite, but times[{j}] = {grid[j]}")

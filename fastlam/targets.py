@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 
 from fastlam import arrays
-from fastlam.rows import array_of
 
 
 def checked_targets(caller: str, k: Any, m: int, of: str) -> np.ndarray:
     """`k` as a float64 array (m,); raise TypeError or ValueError unless it is m finite numbers, one for each `of`."""
     if getattr(k, "is_meta", False):
         raise ValueError(f"{caller}: k is on meta, where tensors have no values")
-    targets = array_of(k) if arrays.is_torch(k, f"{caller}: k") else k
+    targets = arrays.array_of(k, f"{caller}: k") if arrays.is_torch(k, f"{caller}: k") else k
     if targets.dtype.kind not in "iu" and arrays.dtype_name(targets) not in arrays.FLOATS:
         raise TypeError(f"{caller}: k has dtype {targets.dtype}, but must be float32, float64 or of integers")
     targets = np.array(targets, np.float64)

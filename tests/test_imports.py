@@ -60,7 +60,8 @@ AT_THE_TOP = {
         "fastlam.stream",
     },
     "fastlam.mean_of": {
-        *("torch", "fastlam.attach", "fastlam.autograd", "fastlam.elements", "fastlam.parameters", "fastlam.rows"),
+        *("torch", "fastlam.arrays", "fastlam.attach", "fastlam.autograd", "fastlam.elements", "fastlam.parameters"),
+        "fastlam.rows",
     },
     # the public functions: check, allocate, launch
     "fastlam.montecarlo": {
@@ -74,7 +75,7 @@ AT_THE_TOP = {
         *("fastlam.pathwise", "fastlam.processes", "fastlam.rows", "fastlam.stream"),
     },
     # what is built on them
-    "fastlam.targets": {"numpy", "fastlam.arrays", "fastlam.rows"},
+    "fastlam.targets": {"numpy", "fastlam.arrays"},
     "fastlam.square_means": {
         *("numpy", "fastlam.elements", "fastlam.functionals", "fastlam.one_pass", "fastlam.stream"),
     },

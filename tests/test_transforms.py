@@ -71,3 +71,49 @@ def test_functional_call():
     want = func.grad(lambda lam: (plain(X, lam) - 1).square().sum())(LAM)
     same(func.grad(loss)(LAM, torch.ones(3)), want)
     assert model.lam.item() == 0
+
+
+def test_paths_simulated_under_transforms():
+    """Of nothing that is differentiated: they are what they are outside, as out too."""
+    times = torch.tensor([0.5, 1.0], dtype=torch.float64)
+    process, out = fastlam.Brownian(0.1, torch.tensor(0.3)), torch.empty(2, 5, dtype=torch.float64)
+    x = fastlam.simulate(process, times, 5, seed=1)
+    for given in (None, out):
+        loss = lambda lam: fused(fastlam.simulate(process, times, 5, seed=1, out=given), lam).sum()  # noqa: E731, B023
+        same(func.grad(loss)(LAM.sum()), fused(x, 1.0).sum())
+        value, tangent = func.jvp(loss, (LAM.sum(),), (torch.ones_like(LAM.sum()),))
+        same((value, tangent), (fused(x, LAM.sum()).sum(), fused(x, 1.0).sum()))
+    assert torch.equal(out, x)
+
+
+def test_times_made_inside_of_a_gradient():
+    def loss(lam):
+        return fused(fastlam.simulate(fastlam.Brownian(), torch.ones(1), 5, seed=1), lam).sum()
+
+    one = torch.tensor(1.0)
+    assert torch.equal(func.grad(loss)(one), loss(one))
+
+
+ONE_TIME, THREE_TIMES = torch.ones(1), torch.arange(1.0, 4.0)
+
+
+def simulated(sigma):
+    return fastlam.simulate(fastlam.Brownian(0.1, sigma), ONE_TIME, 5, seed=1).sum()
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "words"),
+    [
+        (simulated, torch.tensor(0.3), "simulate: sigma requires grad"),
+        (lambda out: fastlam.simulate(fastlam.Brownian(), ONE_TIME, 5, seed=1, out=out).sum(), torch.ones(1, 5),
+         "simulate: out "),
+        (lambda k: torch.tensor(fastlam.fit(X, k, epochs=1).lam), torch.ones(3), "fit: k is followed by a transform"),
+        (lambda x: torch.tensor(fastlam.fit(x, X[:, 0], epochs=1).lam), X, "fit: x is followed by a transform"),
+        (lambda k: fastlam.calibrate(fastlam.Brownian(), THREE_TIMES, k), torch.ones(3),
+         "calibrate: k is followed by a transform"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("transform", [func.grad, lambda f: lambda x: func.jvp(f, (x,), (x,))], ids=["grad", "jvp"])
+def test_what_no_derivative_goes_through_is_named_under_transforms(function, argument, words, transform):
+    with pytest.raises((TypeError, ValueError), match=words):
+        transform(function)(argument)
