@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from fastlam import arrays
+from fastlam.attach import has_tangent
 
 
 class Stream(NamedTuple):
@@ -53,6 +55,8 @@ def check_times(name: str, times: Any) -> bool:
     torch_like = arrays.is_torch(times, f"{name}: times")
     if getattr(times, "requires_grad", False):
         raise TypeError(f"{name}: times requires grad, but paths carry no gradient in it: pass times.detach()")
+    if torch_like and not torch.compiler.is_compiling() and has_tangent(times):  # in compiled code the op sees it
+        raise TypeError(f"{name}: times has a tangent, but paths carry no derivative in it: pass times.detach()")
     kind = arrays.dtype_name(times)
     if kind not in arrays.FLOATS and not kind.startswith(("int", "uint")):
         raise TypeError(f"{name}: times has dtype {kind}, but must be float32, float64 or an integer type")

@@ -26,7 +26,7 @@ AT_THE_TOP = {
     "fastlam.threads": {"numpy", "torch", "fastlam.kernels"},  # torch for its thread count
     "fastlam.elements": set(),
     "fastlam.callers": set(),
-    "fastlam.stream": {"numpy", "fastlam.arrays"},
+    "fastlam.stream": {"numpy", "torch", "fastlam.arrays", "fastlam.attach"},
     "fastlam.parameters": {"numpy", "torch", "fastlam.attach", "fastlam.elements"},
     # the diffusions and functionals: their elements
     "fastlam.processes": {"fastlam.elements", "fastlam.kernels", "fastlam.parameters"},

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import func
+from torch.autograd import forward_ad
 from torch_cases import LAM, TRANSFORMS, X, fused, leaves, plain, same, total
 
 import fastlam
@@ -84,6 +85,20 @@ def test_paths_simulated_under_transforms():
         value, tangent = func.jvp(loss, (LAM.sum(),), (torch.ones_like(LAM.sum()),))
         same((value, tangent), (fused(x, LAM.sum()).sum(), fused(x, 1.0).sum()))
     assert torch.equal(out, x)
+
+
+@pytest.mark.parametrize("function", [fastlam.simulate, fastlam.simulate_mean_square], ids=lambda f: f.__name__)
+def test_tangents_of_times_are_refused(function):
+    def total(times):
+        return function(fastlam.Brownian(), times, 5, seed=1).sum()
+
+    with pytest.raises(TypeError, match=f"{function.__name__}: times has a tangent.*pass times.detach()"):
+        func.jvp(total, (THREE_TIMES,), (THREE_TIMES,))
+    with forward_ad.dual_level():
+        times = forward_ad.make_dual(THREE_TIMES, THREE_TIMES)
+        with pytest.raises(TypeError, match=f"{function.__name__}: times has a tangent.*pass times.detach()"):
+            total(times)
+        assert torch.equal(total(times.detach()), total(THREE_TIMES))
 
 
 def test_times_made_inside_of_a_gradient():
