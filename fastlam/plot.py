@@ -28,7 +28,7 @@ MAX_MARKERS = 60  # of a curve by epoch
 MAX_POINTS = 2000  # of a curve: as many as a picture has columns
 
 
-def plot_fit(result: FitResult, paths: Any = None, times: Any = None) -> Figure:
+def plot_fit(result: FitResult, paths: Any = None, times: Any = None, n_paths: int | None = None) -> Figure:
     """Draw a fit in four panels, or in three where there are no paths to show.
 
     Parameters
@@ -39,6 +39,8 @@ def plot_fit(result: FitResult, paths: Any = None, times: Any = None) -> Figure:
         The paths that were fitted; the first 50 are drawn, and only they are read.
     times : array or tensor, shape (m,), optional
         For the horizontal axes; by default the positions 0..m-1.
+    n_paths : int, optional
+        How many paths were fitted, where `paths` are but the first of them; by default n.
 
     Returns
     -------
@@ -71,7 +73,7 @@ def plot_fit(result: FitResult, paths: Any = None, times: Any = None) -> Figure:
     panels: list[Any] = [upper, ["loss", "lam"]]
     axes = figure.subplot_mosaic(panels)
     if paths is not None:
-        _draw_paths(axes["paths"], paths, grid)
+        _draw_paths(axes["paths"], paths, grid, paths.shape[1] if n_paths is None else n_paths)
     _draw_targets(axes["targets"], result, grid)
     for name in upper:
         axes[name].set_xlabel("time position" if times is None else "time")
@@ -85,11 +87,11 @@ def plot_fit(result: FitResult, paths: Any = None, times: Any = None) -> Figure:
     return figure
 
 
-def _draw_paths(axis: Axes, paths: Any, grid: np.ndarray) -> None:
+def _draw_paths(axis: Axes, paths: Any, grid: np.ndarray, n_paths: int) -> None:
     rows = _thin(np.arange(len(grid)))
     some = np.asarray(paths[:: rows[1] - rows[0] if len(rows) > 1 else 1, :MAX_PATHS])
     axis.plot(grid[rows], some, color=BLUE, linewidth=0.6, alpha=0.45, marker="." if len(some) == 1 else None)
-    axis.set_title(f"{some.shape[1]:,} of {paths.shape[1]:,} paths")
+    axis.set_title(f"{some.shape[1]:,} of {n_paths:,} paths")
     axis.set_ylabel("x")
 
 

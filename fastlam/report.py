@@ -34,7 +34,8 @@ def report(done: Fitted, options: dict[str, Any], files: tuple[Path, Path]) -> N
     """
     start, result = time.perf_counter(), done.result
     with atomic_write(files[1]) as temporary:
-        plot_fit(result, paths=done.drawn, times=done.times).savefig(temporary, format="png")
+        figure = plot_fit(result, paths=done.drawn, times=done.times, n_paths=done.n_paths)
+        figure.savefig(temporary, format="png")
     seconds = {**done.seconds, "draw": time.perf_counter() - start}
     other, true_lam = done.holdout_paths_loss, options.get("true_lam")
     write_result(files[0], result, options, holdout_paths_loss=other, true_lam=true_lam, seconds=seconds)

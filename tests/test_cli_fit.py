@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import fastlam
+from fastlam import plot, report
 from fastlam.data import load_paths, save_paths
 
 SMALL = ("--n-paths", "200", "--n-times", "50", "--epochs", "3")
@@ -60,6 +61,19 @@ def test_fit_json_and_png(fastlam_, tmp_path):
     width, height = (int.from_bytes(picture[i : i + 4], "big") for i in (16, 20))
     assert width > 900
     assert height > 600
+
+
+def test_the_picture_says_of_how_many_paths_it_draws_some(fastlam_, monkeypatch):
+    titles = []
+
+    def plotted(*arguments, **options):
+        figure = plot.plot_fit(*arguments, **options)
+        titles.append(figure.axes[0].get_title())
+        return figure
+
+    monkeypatch.setattr(report, "plot_fit", plotted)
+    assert fastlam_("fit", *SMALL)[0] == 0
+    assert titles == ["50 of 200 paths"]
 
 
 def test_every_option_of_fit(fastlam_, tmp_path, monkeypatch):

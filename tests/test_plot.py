@@ -57,6 +57,12 @@ def test_four_panels():
     assert legend(shown["lam"]) == ["trained", f"closed form, {result.closed_form:.6g}"]
 
 
+def test_the_title_counts_the_paths_that_were_fitted():
+    x, result = problem()
+    some = [plot_fit(result, paths=x[:, :5], n_paths=n).axes[0].get_title() for n in (None, 20_000)]
+    assert some == ["5 of 5 paths", "5 of 20,000 paths"]
+
+
 def test_what_is_drawn_is_the_result():
     x, result = problem()
     figure = plot_fit(result, paths=x)
