@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -16,13 +17,14 @@ def test_has_examples():
 
 @pytest.mark.parametrize("block", BLOCKS, ids=["training", "one_pass", "diffusion"])
 def test_example_runs(block):
+    torch.manual_seed(0)
     names = {"__name__": "readme"}
     exec(compile(block, "README.md", "exec", dont_inherit=True), names)
     if "result" in names:  # trained one epoch by hand, and by fit
         assert abs(names["lam"].item() - 0.25) < 0.05
         assert abs(names["result"].lam - 0.25) < 1e-6
-    elif "optimizer" in names:  # sigma is the least known: the noise of a batch's means, in the loss, pulls it down
-        for name, truth, tolerance in (("lam", 0.25, 0.05), ("mu", 2.0, 0.2), ("sigma", 1.0, 0.3)):
+    elif "optimizer" in names:  # 4 times the spread from step to step of the last 500, over 2 seeds
+        for name, truth, tolerance in (("lam", 0.25, 0.007), ("mu", 2.0, 0.009), ("sigma", 1.0, 0.004)):
             assert abs(names[name].item() - truth) < tolerance
     else:  # the exact stationary law: mean mu, variance sigma**2 / (2 theta), t = 1
         x = names["x"][-1]
