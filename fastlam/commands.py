@@ -84,7 +84,8 @@ def fit(
     options.make_folder(out, *files)
     options.use_threads(threads)
     start = time.perf_counter()
-    with progress_bar("paths") as advance:
+    with progress_bar("paths") as advance, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="fit: not settled")  # said under the table, whatever --lr
         training = checked_training(
             lam0=lam0, optimizer=optimizer, lr=rate, epochs=epochs, batch_size=batch_size, holdout=holdout, seed=seed,
             progress=lambda done, total: advance("train", done, total),

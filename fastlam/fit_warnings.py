@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 
-from fastlam.descent import times_power
+from fastlam.descent import PLAIN, times_power
 from fastlam.fit_result import FitResult
 
 UNSETTLED = 1e-3  # of the closed form: how far from it training may end without a word
@@ -13,11 +13,25 @@ DIVERGED = 10  # times as far from it as at the start, or as lam is large: a hun
 
 
 def unsettled(result: FitResult) -> str | None:
-    """How far lam ended from the closed form, in words, if further than rounding and noise explain."""
+    """Where lam ended, if further from the closed form than rounding and noise explain, and what may bring it there."""
     tolerance = max(UNSETTLED * abs(result.closed_form), 3 * result.stderr)  # NaN: the first
-    if abs(result.difference) > (tolerance or UNSETTLED * abs(result.lam0)):
-        return f"{result.difference:+.2g} from the closed form"
-    return None
+    if not (tolerance or UNSETTLED * abs(result.lam0)) < abs(result.difference) < math.inf:
+        return None
+    epoch = result.history["epoch"][-1]
+    remedies = ["more epochs", *_other_steps(result), "or larger batches if lam jumps from epoch to epoch"]
+    return (
+        f"not settled by epoch {epoch}: lam = {result.lam:.6g} is {result.difference:+.2g} from the closed form; "
+        f"take {', '.join(remedies)}"
+    )
+
+
+def _other_steps(result: FitResult) -> list[str]:
+    """Which optimizer or learning rate would be nearer."""
+    if result.optimizer not in {plain.__name__ for plain in PLAIN}:
+        return ["the optimizer sgd"]
+    if result.lr > result.max_stable_lr:
+        return [f"a smaller lr ({result.max_stable_lr / 2:.4g} is stable)"]
+    return [f"a larger lr ({result.max_stable_lr / 2:.4g} is stable)"] if result.lr < result.max_stable_lr / 2 else []
 
 
 def warn_if_unstable(lr: float, limit: float, unit: int, stacklevel: int) -> None:
@@ -41,10 +55,5 @@ def warn_if_diverged_or_unsettled(result: FitResult, size: float, automatic: boo
             f'take a smaller lr than {result.lr:.4g}, or lr="auto"',
             stacklevel=stacklevel,
         )
-    elif automatic and (distance := unsettled(result)):
-        remedy = "" if result.optimizer == "SGD" else 'or optimizer="sgd", '
-        warnings.warn(
-            f"fit: not settled by epoch {epoch}: lam = {lam:.6g} is {distance}; "
-            f"take more epochs, {remedy}or larger batches if lam jumps from epoch to epoch",
-            stacklevel=stacklevel,
-        )
+    elif automatic and (sentence := unsettled(result)):
+        warnings.warn(f"fit: {sentence}", stacklevel=stacklevel)

@@ -44,8 +44,8 @@ def report(done: Fitted, options: dict[str, Any], files: tuple[Path, Path]) -> N
         f"batches of {result.batch_size:,}"
     )
     Console(highlight=False).print(_table(result, true_lam, other, seconds))
-    if distance := unsettled(result):
-        print(f"not settled: lam is {distance}; more --epochs, or --optimizer sgd")
+    if sentence := unsettled(result):
+        print(sentence)
     print("wrote", *files)
 
 

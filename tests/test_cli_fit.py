@@ -99,25 +99,33 @@ def test_every_option_of_fit(fastlam_, tmp_path, monkeypatch):
     assert "SGD, 7 epochs in batches of 5" in stdout
 
 
-def test_says_when_lam_has_not_settled(fastlam_, tmp_path):
-    """By the same figure in the warning and under the table."""
+def test_says_once_when_lam_has_not_settled(fastlam_, tmp_path):
+    """In the words of fit's warning, under the table."""
     code, stdout, stderr = fastlam_("fit", *SMALL)
-    distance = f"{written(tmp_path)['difference']:+.2g} from the closed form"
-    assert code == 0
-    assert stderr.startswith("fastlam fit: warning: fit: not settled by epoch 3: ")
-    assert f" is {distance}; take more epochs, " in stderr
-    assert f"\nnot settled: lam is {distance}; more --epochs, or --optimizer sgd\n" in stdout
+    assert (code, stderr) == (0, "")
+    fields = written(tmp_path)
+    assert (
+        f"\nnot settled by epoch 3: lam = {fields['lam']:.6g} is {fields['difference']:+.2g} from the closed form; "
+        "take more epochs, the optimizer sgd, or larger batches if lam jumps from epoch to epoch\n"
+    ) in stdout
     code, stdout, stderr = fastlam_("fit", *SMALL[:4], "--epochs", 100, "--optimizer", "sgd")
     assert (code, stderr) == (0, "")
     assert "settled" not in stdout
 
 
+def test_advice_is_about_the_learning_rate_where_descent_is_plain(fastlam_, tmp_path):
+    code, stdout, stderr = fastlam_("fit", *SMALL, "--lr", 1000, "--optimizer", "sgd")
+    assert (code, stderr) == (0, "")
+    stable = written(tmp_path)["max_stable_lr"]
+    assert f"; take more epochs, a larger lr ({stable / 2:.4g} is stable), or larger batches" in stdout
+    assert stable > 2000
+
+
 def test_one_time_has_no_standard_error_and_may_be_unsettled(fastlam_):
-    """The warning is for --lr auto alone."""
     code, stdout, stderr = fastlam_("fit", "--n-paths", 200, "--n-times", 1, "--lr", 0.001)
     assert (code, stderr) == (0, "")
     assert table(stdout)["standard error"] == "nan"
-    assert "\nnot settled: lam is -0.23 from the closed form; " in stdout  # 20 steps of 0.001 from 0, to 0.25
+    assert " is -0.23 from the closed form; " in stdout  # 20 steps of 0.001 from 0, to 0.25
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
