@@ -12,11 +12,12 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_has_examples():
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=["training", "one_pass", "diffusion"])
-def test_example_runs(block):
+@pytest.mark.parametrize("block", BLOCKS, ids=["training", "one_pass", "files", "diffusion"])
+def test_example_runs(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     names = {"__name__": "readme"}
     exec(compile(block, "README.md", "exec", dont_inherit=True), names)
@@ -26,9 +27,25 @@ def test_example_runs(block):
     elif "optimizer" in names:  # 4 times the spread from step to step of the last 500, over 2 seeds
         for name, truth, tolerance in (("lam", 0.25, 0.007), ("mu", 2.0, 0.009), ("sigma", 1.0, 0.004)):
             assert abs(names[name].item() - truth) < tolerance
+    elif list(tmp_path.iterdir()):
+        assert sorted(file.name for file in tmp_path.iterdir()) == ["k.csv", "k.npy", "x.npy"]
     else:  # the exact stationary law: mean mu, variance sigma**2 / (2 theta), t = 1
         x = names["x"][-1]
         assert abs(x.var() - 0.3**2 / 4 * (1 - 2.718281828**-4)) < 5 * 0.0225 * (2 / len(x)) ** 0.5
+
+
+def test_commands_on_files_run_on_the_files_that_are_made(fastlam_):
+    """All but the last two, which simulate and list; calibrate prints the table that stands there."""
+    exec(compile(BLOCKS[2], "README.md", "exec", dont_inherit=True), {})
+    commands = re.findall(r"^fastlam (\w+ --(?:paths|targets) [^#\n]*)", README, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        code, stdout, stderr = fastlam_(*command.split())
+        assert (code, stderr) == (0, "")
+    rows = [line.split() for line in stdout.splitlines() if line.startswith(("  lam", "  theta", "  sigma"))]
+    assert len(rows) == 3
+    for row in rows:
+        assert row in [line.split() for line in README.splitlines()]
 
 
 @pytest.mark.parametrize(
