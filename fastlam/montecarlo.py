@@ -233,7 +233,10 @@ def check_lam(lam: Any, mean: np.ndarray, caller: str) -> np.ndarray:
 
 
 def warmup(dtypes: tuple[str, ...] = arrays.FLOATS) -> None:
-    """Compile the kernels of `simulate` and `mean_square` for these dtypes now, a second each, not on their first use.
+    """Compile the kernels of `mean_square`, and of `simulate` for `Brownian`, now and not on their first use.
+
+    That takes some ten to fifteen seconds for both dtypes. Other processes, and the kernels of one pass, are compiled
+    on their own first use: a call with `n_paths=1` does it.
 
     Parameters
     ----------
