@@ -152,8 +152,6 @@ def _report(result: fastlam.CalibrationResult, file: Path, made_by: dict[str, An
     Console(highlight=False).print(table)
     print(f"loss {result.loss:.3g}; on other paths {result.validation_loss:.3g}; rank {result.rank} of "
           f"{len(result.estimates)}; condition {result.condition:.3g}")  # fmt: skip
-    for sentence in result.unidentified:
-        print("not identified:", sentence)
     print("wrote", file)
 
 

@@ -72,7 +72,7 @@ def test_what_is_not_identified_is_said_and_fails(fastlam_, tmp_path):
         "not identified: only a combination of lam, mu and sigma is known: k stays the same where lam changes by -1%, "
         "mu by +0.5% and sigma by +0.5%"
     )
-    assert sentence in stdout.splitlines()
+    assert stdout.count("combination") == 0
     assert stderr == f"fastlam calibrate: error: {sentence}\n"
     shown = rows(stdout)
     assert [shown[name][1:] for name in ("lam", "mu", "sigma")] == [["not identified", "unknown", "unknown"]] * 3
