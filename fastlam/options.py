@@ -81,7 +81,9 @@ X0 = Annotated[float, option("Where paths start.", PROBLEM)]
 Dtype = Annotated[Real, option("Precision of the paths.", PROBLEM)]
 TrueLam = Annotated[float, option("The lam that makes the targets.", PROBLEM)]
 Noise = Annotated[float, option("Standard deviation of the targets' relative noise.", PROBLEM)]
-OnePass = Annotated[bool, option("Store no path, and draw none: as many as there is time for.", PROBLEM, "--one-pass")]
+OnePass = Annotated[
+    bool, option("Keep no path in memory: any number of them will do. fit.png shows none.", PROBLEM, "--one-pass")
+]
 SeedOfPaths = Annotated[int, option("Of the paths: it names an endless family of them.", PROBLEM)]
 FirstPath = Annotated[int, option("Number of the first path in the family.", PROBLEM)]
 Antithetic = Annotated[bool, option("Negate the noise of every other path.", PROBLEM, "--antithetic")]
