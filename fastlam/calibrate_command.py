@@ -38,7 +38,9 @@ TimesFile = Annotated[Path | None, option("Their times, in the same formats (of 
 NTimes = Annotated[int | None, option("Number of times; by default that of the targets.", TARGETS)]
 Dt = Annotated[str, option("Between two times: a number or a fraction.", TARGETS)]
 Horizon = Annotated[float | None, option("The last time, instead of --dt.", TARGETS)]
-ProcessKind = Annotated[Kind, option("The diffusion.", PARAMETERS, "--process")]
+ProcessKind = Annotated[  # its names in the help, whose words are not broken as a long type is
+    Kind, option(f"The diffusion: {', '.join(PROCESSES)}.", PARAMETERS, "--process", metavar="<name>")
+]
 Learn = Annotated[str, option("What to estimate, commas between: lam, and parameters of the diffusion.", PARAMETERS)]
 Lam = Annotated[float, option("What multiplies E x**2.", PARAMETERS)]
 Mu = Annotated[float | None, option("Drift, growth, or mean in the long run of ornstein-uhlenbeck.", PARAMETERS)]

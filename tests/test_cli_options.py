@@ -1,6 +1,7 @@
 """Options: named as the functions' arguments, with their defaults, and all in --help."""
 
 import inspect
+import re
 
 import pytest
 import torch
@@ -50,6 +51,15 @@ def test_calibrate_has_options_for_the_arguments_of_calibrate(fastlam_):
     code, stdout, _ = fastlam_("calibrate", "--help")
     assert code == 0
     assert all(parameter.opts[0] in stdout for parameter in parameters.values())
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_help_breaks_no_name_of_a_diffusion(fastlam_, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, stdout, _ = fastlam_("calibrate", "--help")
+    assert code == 0
+    assert all(re.search(rf"(?<!\w){name}(?!\w)", stdout) for name in calibrate_command.PROCESSES)
+    assert not re.search(r"cox-ingers(?!oll-ross)", stdout)
 
 
 PUBLIC = [getattr(fastlam, name) for name in fastlam.__all__]
