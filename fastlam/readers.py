@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 import zipfile
 import zlib
@@ -16,6 +17,8 @@ import numpy as np
 from fastlam import arrays
 
 AS_NPY = "write it as float32 or float64 .npy, which is read without loading it"
+
+_OTHER_DELIMITER = re.compile(r"\d[\t; ]+[-+.\d]")
 
 UNREADABLE_ZIP = (  # what zipfile raises on damaged files, by trial
     zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, UnicodeDecodeError
@@ -156,7 +159,8 @@ def _csv_fault(path: Path, skipped: int) -> str | None:
                 continue
             for column, cell in enumerate(cells, 1):
                 if not _is_number(cell):
-                    return f"{path}, line {number}, column {column}: {cell.strip()[:40]!r} is not a number"
+                    remedy = ": between numbers there must be commas" if _OTHER_DELIMITER.search(cell.strip()) else ""
+                    return f"{path}, line {number}, column {column}: {cell.strip()[:40]!r} is not a number{remedy}"
             width = width or len(cells)
             if len(cells) != width:
                 return f"{path}, line {number} has {len(cells)} numbers, but the lines before have {width}"

@@ -95,6 +95,8 @@ BAD = [
     (".csv", b"1,2\n3,4,5\n", r"line 2 has 3 numbers, but the lines before have 2"),
     (".csv", b"1,b\n3,4\n", r"line 1, column 2: 'b' is not a number"),
     (".csv", b"1;2\n3;4\n4,5\n", r"is not a number|has 2 numbers"),
+    (".csv", b"a\tb\n1\t2\n", r"line 2, column 1: '1\\t2' is not a number: between numbers there must be commas"),
+    (".csv", b"1,5;-2,5\n", r"column 2: '5;-2' is not a number: between numbers there must be commas"),
     (".csv", b"1,2\n1_0,4\n", r"line 2, column 1: '1_0' is not a number"),
     (".csv", b"1,2\n3,4j\n", r"line 2, column 2: '4j' is not a number"),
     (".csv", b"\xff\xfe1\x00,\x002\x00", "is not text in UTF-8"),
