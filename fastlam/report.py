@@ -44,6 +44,7 @@ def report(done: Fitted, options: dict[str, Any], files: tuple[Path, Path]) -> N
         f"batches of {result.batch_size:,}"
     )
     Console(highlight=False).print(_table(result, true_lam, other, seconds))
+    print("seconds: with the compiling of kernels, which takes most of them where paths are few")
     if sentence := unsettled(result):
         print(sentence)
     print("wrote", *files)

@@ -35,6 +35,7 @@ def test_without_options_the_source_problem_is_solved(fastlam_, tmp_path):
     assert float(shown["closed-form lam"]) == pytest.approx(0.25, abs=1e-6)
     assert {"standard error", "hold-out loss", "largest stable lr (sgd)", "lr", "trained - closed form"} <= set(shown)
     assert {f"seconds: {part}" for part in ("simulate", "means", "train", "validate", "draw")} <= set(shown)
+    assert "\nseconds: with the compiling of kernels" in stdout
     assert stdout.endswith("wrote fit.json fit.png\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fit.json", "fit.png"]
 
