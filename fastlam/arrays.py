@@ -45,7 +45,8 @@ def is_torch(array: Any, name: str) -> bool:
         return False
     if is_cupy_array(array):
         raise TypeError(f"{name} is a CuPy array, but this version computes on the CPU: pass {_tail(name)}.get()")
-    raise TypeError(f"{name} must be a NumPy array or a torch tensor, but is {type(array).__name__}")
+    remedy = f": pass np.asarray({_tail(name)})" if isinstance(array, (list, tuple)) else ""
+    raise TypeError(f"{name} must be a NumPy array or a torch tensor, but is {type(array).__name__}{remedy}")
 
 
 def check_dense(tensor: torch.Tensor, name: str) -> None:

@@ -26,6 +26,7 @@ class Diffusion(ByArguments, Process):
     parameters : mapping of names to floats or tensors
         `x0`, the state at time 0, among them. In those that are tensors `simulate_mean` is differentiable: at
         the kinks of max, min and abs as `Functional`.
+        Those that drift and diffusion do not name do nothing.
     scheme : str
         "euler" (Euler-Maruyama: strong order 1/2, weak order 1; exact where drift and diffusion are constants) or
         "milstein" (strong order 1). The error is of the order of the longest step: give it more times than are wanted

@@ -184,6 +184,7 @@ class Functional(ByArguments, PathFunctional):
     parameters : mapping of names to floats or tensors, optional
         In those that are tensors the mean is differentiable. Where arguments of a max or min are equal each has half
         the slope; beside a number none, and so at the kink of `abs(x)` and of `max(x - k, 0)`.
+        Those that the expression does not name do nothing.
 
     Raises
     ------
