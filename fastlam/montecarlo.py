@@ -13,7 +13,7 @@ from fastlam.kernels import cpu
 from fastlam.kernels.launch import compiled
 from fastlam.one_pass import PATH_NANOSECONDS, step_coefficients
 from fastlam.processes import Brownian, Process
-from fastlam.stream import Stream, check_times, stream, time_grid
+from fastlam.stream import Stream, check_times, path_dtype, stream, time_grid
 
 TOUCH_BYTES = 2**23  # answers from which on new memory is cleared by all threads first
 CLEAR_NANOSECONDS = 0.1  # per byte, on one core
@@ -232,7 +232,7 @@ def check_lam(lam: Any, mean: np.ndarray, caller: str) -> np.ndarray:
     return arrays.fit_lam(lam, mean.shape, caller)
 
 
-def warmup(dtypes: tuple[str, ...] = arrays.FLOATS) -> None:
+def warmup(dtypes: Any = arrays.FLOATS) -> None:
     """Compile the kernels of `mean_square`, and of `simulate` for `Brownian`, now and not on their first use.
 
     That takes some ten to fifteen seconds for both dtypes. Other processes, and the kernels of one pass, are compiled
@@ -240,22 +240,23 @@ def warmup(dtypes: tuple[str, ...] = arrays.FLOATS) -> None:
 
     Parameters
     ----------
-    dtypes : tuple of str
-        "float32", "float64" or both.
+    dtypes : dtype, or tuple or list of them
+        float32, float64 or both, as NumPy's, torch's or text.
 
     Raises
     ------
-    ValueError
-        Another name.
+    TypeError
+        Another dtype, or none.
 
     Examples
     --------
     >>> import fastlam
     >>> fastlam.warmup(dtypes=("float32",))
     """
-    for real in (dtypes,) if isinstance(dtypes, str) else dtypes:
-        if real not in arrays.FLOATS:
-            raise ValueError(f"warmup: dtypes must hold float32 or float64, but holds {real!r}")
+    several = dtypes if isinstance(dtypes, (tuple, list)) else (dtypes,)
+    if not all(isinstance(dtype, (str, type, np.dtype, torch.dtype)) for dtype in several):
+        raise TypeError(f"warmup: dtypes must be float32, float64 or both, but is {dtypes!r}")
+    for real in [path_dtype("warmup", dtype, None) for dtype in several]:
         for antithetic in (False, True):
             simulate(Brownian(), np.ones(1, real), 1, seed=0, antithetic=antithetic)
         rows.warmup(real)
