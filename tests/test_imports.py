@@ -52,6 +52,10 @@ AT_THE_TOP = {
         *("numpy", "fastlam.arrays", "fastlam.callers", "fastlam.elements", "fastlam.kernels"),
         *("fastlam.parameters", "fastlam.rows", "fastlam.stream", "fastlam.threads"),
     },
+    # the same for tensors on a GPU
+    "fastlam.gpu": {"torch", "fastlam.kernels"},
+    "fastlam.gpu_rows": {"torch", "fastlam.arrays", "fastlam.elements", "fastlam.gpu", "fastlam.kernels"},
+    "fastlam.gpu_paths": {"torch", "fastlam.elements", "fastlam.gpu", "fastlam.kernels", "fastlam.stream"},
     # what torch sees of them
     "fastlam.attach": {"torch", "fastlam.elements"},
     "fastlam.autograd": {"numpy", "torch", "fastlam.arrays", "fastlam.attach", "fastlam.rows"},
@@ -135,7 +139,10 @@ AT_THE_TOP = {
 # What it may import inside functions besides: an optional package, or one that closes a circle.
 IN_FUNCTIONS = {
     # SymPy, for derivatives and for what comes as text alone
-    **{name: {"fastlam.derivatives"} for name in ("fastlam.rows", "fastlam.one_pass", "fastlam.mean_of")},
+    **{
+        name: {"fastlam.derivatives"}
+        for name in ("fastlam.rows", "fastlam.one_pass", "fastlam.mean_of", "fastlam.gpu_rows", "fastlam.gpu_paths")
+    },
     **{name: {"fastlam.schemes"} for name in ("fastlam.diffusion", "fastlam.functionals")},
     "fastlam.fit_result": {"fastlam.plot"},
     "fastlam.readers": {"pyarrow"},
