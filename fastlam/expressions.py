@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import difflib
 import numbers
+import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -30,6 +31,7 @@ _OPERATORS: dict[type[ast.AST], Operation] = {
     ast.UAdd: algebra.KEEP,
 }
 _ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-*/(),. \t\r\n")
+_DECIMAL = r"(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 _SPACES = str.maketrans("\t\r\n", "   ")  # one for one: places stay what they are
 _ACCEPTED = f"accepted are numbers, names, + - * / **, parentheses and {', '.join(algebra.FUNCTIONS)}"
 
@@ -168,6 +170,7 @@ class _Text(_Reader):
             case ast.Constant(value=bool()):  # an int to Python
                 kind = node.value
             case ast.Constant(value=int() | float() as value):
+                self.check_number(node)
                 return self.apply(
                     node, algebra.KEEP, sympy.Integer(value) if type(value) is int else sympy.Float(value)
                 )
@@ -184,6 +187,14 @@ class _Text(_Reader):
             case ast.UnaryOp(op=kind) | ast.BinOp(op=kind) | ast.BoolOp(op=kind) | ast.Constant(value=kind) | kind:
                 pass
         return self.refuse(node, f"Python's {type(kind).__name__}, which is not accepted: {_ACCEPTED}")
+
+    def check_number(self, node: ast.Constant) -> None:
+        """Refuse what Python takes for a number beside decimal ones, and what it rounds to 0."""
+        text = self.text[self.start + node.col_offset : self.start + (node.end_col_offset or 0)]
+        if not re.fullmatch(_DECIMAL, text):
+            self.refuse(node, "which is not a decimal number")
+        if not node.value and re.search("[1-9]", re.split("[eE]", text)[0]):
+            self.refuse(node, "which is above 0, but too small for float64")
 
     def chain(self, node: ast.expr, depth: int) -> sympy.Expr:
         """A sum or product of any length: down its left side in a loop, for the stack is too short for it."""

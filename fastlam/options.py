@@ -181,6 +181,8 @@ def time_grid(n_times: int, dt: str, horizon: float | None, given: set[str]) -> 
     if not 0 < step < math.inf:
         name = "--dt" if horizon is None else "--horizon"
         raise ValueError(f"{name} must be finite and above 0, but is {dt if horizon is None else horizon}")
+    if not math.isfinite(n_times * step):  # Python's product, which does not warn
+        raise ValueError(f"--dt must be at most 1.8e308 / --n-times, but is {dt} with --n-times {n_times}")
     return positions * step
 
 

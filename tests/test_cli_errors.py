@@ -62,6 +62,7 @@ BAD = [
     (["fit", "--true-lam", "1e30", "--x0", "1e15", "--n-paths", "9"], 2, "k[0] = inf"),
     (["fit", "--dt", "0.1", "--horizon", "3"], 2, "--dt and --horizon both say where times are"),
     (["fit", "--dt", "0"], 2, "--dt must be finite and above 0, but is 0"),
+    (["fit", "--dt", "1e308"], 2, "--dt must be at most 1.8e308 / --n-times, but is 1e308 with --n-times 1000"),
     (["fit", "--dt", "1/0"], 2, "--dt must be a number, but is '1/0'"),
     (["fit", "--dt", "fast"], 2, "--dt must be a number, but is 'fast'"),
     (["fit", "--horizon", "nan"], 2, "--horizon must be finite and above 0, but is nan"),

@@ -35,7 +35,7 @@ READ = [
     ("x**64", x**64),
     ("x**(1/3)", x ** sympy.Rational(1, 3)),
     ("x/3", x / 3),
-    ("1_000*x + 0x10", 1000 * x + 16),
+    ("1000.*x + .16e+2", sympy.Float(1000) * x + 16.0),
     ("sqrt(x**2)", sympy.Abs(x)),
     ("sqrt(x**4)", x**2),
     ("(x**3)**(1/3)", (x**3) ** sympy.Rational(1, 3)),  # not x: it is below zero where x is
