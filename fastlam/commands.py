@@ -123,7 +123,10 @@ def simulate(
     threads: options.Threads = None,
     debug: options.Debug = False,
 ) -> None:
-    """Write paths of a Brownian motion with drift to a file; a .npy may be larger than memory."""
+    """Write paths of a Brownian motion with drift to a file; a .npy may be larger than memory.
+
+    It knows no other diffusion: fastlam.simulate and fastlam.data.save_paths do, in Python.
+    """
     suffix = check_suffix(out)
     check_target(out)
     if first_path + options.at_least_one("--n-paths", n_paths) > 2**64:

@@ -8,6 +8,10 @@ from fastlam import commands
 from fastlam.data import load_paths
 
 
+def test_help_says_where_other_diffusions_are(fastlam_):
+    assert "It knows no other diffusion: fastlam.simulate" in fastlam_("simulate", "--help")[1]
+
+
 @pytest.mark.parametrize("layout", ["times-by-paths", "paths-by-times"])
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
 @pytest.mark.parametrize("steps", [("--dt", "1/8"), ("--dt", 0.125), ("--horizon", 1.25)])
