@@ -42,6 +42,35 @@ class FirstOrder(torch.autograd.Function):
         raise NotImplementedError(SECOND_ORDER)
 
 
+class _Refused(torch.autograd.Function):
+    """A value that is not differentiated in what it depends on."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value: torch.Tensor, words: str, *depends_on: Any) -> torch.Tensor:
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.words = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        raise NotImplementedError(ctx.words)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise NotImplementedError(ctx.words)
+
+
+def refusing(value: torch.Tensor, words: str, *depends_on: Any) -> torch.Tensor:
+    """The value, which carries no graph; under a transform, which would take its derivatives for 0, they raise."""
+    if check_compiled() or not under_transform():
+        return value
+    return cast(torch.Tensor, _Refused.apply(value, words, *depends_on))
+
+
 def _product(jacobian: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
     """Jacobian (K, ...) times grad (...), summed over all of it; without a reshape, which torch's old vmap cannot."""
     return jacobian @ grad if jacobian.ndim == 2 else (jacobian * grad).sum(tuple(range(1, jacobian.ndim)))

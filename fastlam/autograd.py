@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from fastlam import arrays, rows
-from fastlam.attach import has_tangent, observed, requires_grad, under_transform, without_derivatives
+from fastlam.attach import has_tangent, observed, refusing, requires_grad, under_transform, without_derivatives
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)  # subclasses may have no memory of their own
 _is_tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defined]
@@ -185,6 +185,12 @@ def mean_square_value_and_grad(
     if _is_tracing():
         value, grad = _recorded(x.detach(), lam, index, caller)
         return value.detach(), grad
+    value, grad = _value_and_grad(x, lam, index, caller)
+    words = f"{caller} carries no derivatives: call mean_square"
+    return refusing(value, words, x, lam), refusing(grad, words, x)
+
+
+def _value_and_grad(x: torch.Tensor, lam: Any, index: Any, caller: str) -> tuple[torch.Tensor, torch.Tensor]:
     rows.check_rows(x, caller)
     with torch.no_grad():
         grad = _undifferentiated(x, check_index(index, x, caller), caller)
@@ -200,7 +206,7 @@ def _recorded(x: torch.Tensor, lam: Any, index: Any, caller: str) -> tuple[torch
     state = torch._C._get_tracing_state()
     torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
     try:
-        mean_square_value_and_grad(x, lam, index, caller)
+        _value_and_grad(x, lam, index, caller)
         if not isinstance(index, (torch.Tensor, NoneType)):
             index = torch.from_numpy(np.asarray(index).astype(np.int64))
         if not isinstance(lam, (torch.Tensor, float)):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fastlam import arrays, autograd, mean_of, montecarlo, parameters, pathwise, rows
-from fastlam.attach import attach
+from fastlam.attach import attach, refusing
 from fastlam.elements import record
 from fastlam.functionals import PathFunctional, Square, check_functional
 from fastlam.one_pass import mean_table, progress_to
@@ -126,7 +126,8 @@ def simulate_mean(
     TypeError, ValueError
         Bad arguments, named.
     NotImplementedError
-        A second derivative in a parameter of the process or of the functional.
+        A second derivative in a parameter of the process or of the functional; one of a standard error under a
+        transform of `torch.func` (in forward mode also where only the mean is used).
 
     Warns
     -----
@@ -254,4 +255,5 @@ def _tensor_means(name: str, functional: Any, process: Any, times: Any, which: A
         return factor * mean, None
     scale: Any = factor.detach() if isinstance(factor, torch.Tensor) else factor
     stderr = abs(scale) * table[-1].to(real)
-    return factor * mean, stderr
+    words = f"{name}: standard errors carry no derivatives: leave return_stderr out under a transform"
+    return factor * mean, refusing(stderr, words, theta, factor)

@@ -204,6 +204,13 @@ def mean_square_value_and_grad(x: Any, lam: Any = 1.0, *, index: Any = None) -> 
     (value, grad)
         Both of the shape, kind and dtype of `mean_square(x, lam, index=index)`: `grad` is the mean of `x**2`.
 
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        As `mean_square`.
+    NotImplementedError
+        A derivative of either, asked for by a transform of `torch.func` or by forward mode.
+
     Examples
     --------
     >>> import fastlam, numpy as np

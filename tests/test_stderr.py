@@ -116,15 +116,30 @@ def test_scaled_by_lam(lam, times):
 
 @pytest.mark.parametrize("lam", [-0.3, [1.0, -2.0, 0.0]], ids=["scalar", "vector"])
 def test_carries_no_gradient(lam):
-    """Under autograd and torch.func, while the mean beside it does."""
+    """While the mean beside it does; torch.func, which would take none for 0, is told."""
     process, theta = leaves(fastlam.Brownian)
     mean, stderr = both(process, TORCH_TIMES, lam=leaf(lam))
     assert not stderr.requires_grad
     assert all(slope.abs() > 0 for slope in torch.autograd.grad(mean.square().sum(), theta))
     np.testing.assert_array_equal(stderr, np.abs(lam) * np.asarray(both()[1]))
     factor = torch.tensor(lam, dtype=torch.float64)
-    slope = torch.func.grad(lambda factor: both(process, TORCH_TIMES, lam=factor)[1].sum())(factor)
-    assert not slope.any()
+    slope = torch.func.grad(lambda factor: both(process, TORCH_TIMES, lam=factor)[0].sum())(factor)
+    assert slope.all()
+    with pytest.raises(NotImplementedError, match="simulate_mean_square: standard errors carry no derivatives"):
+        torch.func.grad(lambda factor: both(process, TORCH_TIMES, lam=factor)[1].sum())(factor)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own, in forward mode
+def test_derivative_in_a_parameter_raises():
+    def stderr(sigma):
+        return both(fastlam.Brownian(0.3, sigma, 1.5), TORCH_TIMES)[1].sum()
+
+    sigma = torch.tensor(0.7, dtype=torch.float64)
+    same = torch.func.vmap(stderr)(sigma.expand(2))
+    assert torch.equal(same, stderr(sigma).expand(2))
+    for transform in (torch.func.grad, torch.func.jacfwd):
+        with pytest.raises(NotImplementedError, match="standard errors carry no derivatives"):
+            transform(stderr)(sigma)
 
 
 @pytest.mark.parametrize(("antithetic", "n"), [(False, 200), (True, 1000)], ids=["plain", "antithetic"])

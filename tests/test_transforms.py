@@ -132,3 +132,19 @@ def simulated(sigma):
 def test_what_no_derivative_goes_through_is_named_under_transforms(function, argument, words, transform):
     with pytest.raises((TypeError, ValueError), match=words):
         transform(function)(argument)
+
+
+@pytest.mark.parametrize("transform", [func.grad, func.jacfwd])
+@pytest.mark.parametrize("answer", [0, 1], ids=["value", "grad"])
+def test_value_and_grad_has_no_derivatives(transform, answer):
+    """And does not pretend that they are 0."""
+    lam = LAM.sum()
+
+    def total(x, lam):
+        return fastlam.mean_square_value_and_grad(x, lam)[answer].sum()
+
+    for position in (0, 1)[: 2 - answer]:  # the derivative in lam does not depend on lam
+        with pytest.raises(NotImplementedError, match="mean_square_value_and_grad carries no derivatives: call mean_s"):
+            transform(total, position)(X, lam)
+    want = torch.stack([total(X, lam), total(X, 2 * lam)])
+    assert torch.equal(func.vmap(total, (None, 0))(X, torch.stack([lam, 2 * lam])), want)
