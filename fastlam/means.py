@@ -132,7 +132,8 @@ def simulate_mean(
     Warns
     -----
     RuntimeWarning
-        A mean is not finite; names the first such time.
+        A mean is not finite in the dtype of the answer, or a standard error is not as squares of the functional are
+        beyond float64; names the first such time.
 
     Examples
     --------
@@ -239,9 +240,9 @@ def _array_means(name: str, functional: Any, process: Any, times: Any, which: An
     theta = np.array(values, np.float64)
     elements = record(process.handle), record(functional.handle)
     table = mean_table(name, *elements, theta, (), time_grid(name, times), which, return_stderr)
-    mean = table[0].astype(which.real)
+    mean = arrays.rounded(table[0], which.real)
     factor = montecarlo.check_lam(functional.factor, mean, name)
-    return factor * mean, abs(factor) * table[-1].astype(which.real) if return_stderr else None
+    return factor * mean, abs(factor) * arrays.rounded(table[-1], which.real) if return_stderr else None
 
 
 def _tensor_means(name: str, functional: Any, process: Any, times: Any, which: Any, return_stderr: bool) -> Any:

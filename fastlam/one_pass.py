@@ -65,6 +65,7 @@ def mean_table(
     grid: np.ndarray,
     stream: Stream,
     stderr: bool = False,
+    rounded_to: str | None = None,
 ) -> np.ndarray:
     """Mean over paths of the functional at each time, its derivatives, its standard error: float64, a row each.
 
@@ -84,6 +85,8 @@ def mean_table(
         Which paths.
     stderr : bool
         Add a row: the standard error, of independent pairs where paths are antithetic.
+    rounded_to : str, optional
+        The dtype to which the caller rounds the means, that of the paths by default: what it cannot hold is warned of.
 
     Returns
     -------
@@ -99,13 +102,22 @@ def mean_table(
         sums = _Launch(*problem, wanted, grid, stream, shift).sums(_progress.get())
         answer = sums / stream.n_paths
         answer[-1] = _stderr(sums[-1], answer[0] - shift, stream.n_paths // (2 if stream.antithetic else 1))
-    for j in np.flatnonzero(~np.isfinite(answer[0]))[:1]:
+    means = arrays.rounded(answer[0], rounded_to or stream.real)
+    _warn_of(name, "mean", means, grid, ~np.isfinite(means), "the first that is not finite")
+    if stderr and stream.n_paths > (2 if stream.antithetic else 1):  # of one alone it is not known
+        lost = np.isfinite(means) & ~np.isfinite(answer[-1])
+        _warn_of(name, "standard error", answer[-1], grid, lost, "squares of the functional are beyond float64")
+    return answer
+
+
+def _warn_of(name: str, what: str, values: np.ndarray, grid: np.ndarray, bad: np.ndarray, why: str) -> None:
+    """Warn of the first time where `values` are bad."""
+    for j in np.flatnonzero(bad)[:1]:
         warnings.warn(
-            f"{name}: the mean at times[{j}] = {grid[j]:g} is {answer[0, j]}: the first that is not finite",
+            f"{name}: the {what} at times[{j}] = {grid[j]:g} is {values[j]}: {why}",
             RuntimeWarning,
             stacklevel=callers.stacklevel(),
         )
-    return answer
 
 
 def _check_values(name: str, dynamics: Dynamics, payoff: Payoff, theta: np.ndarray) -> None:
@@ -117,7 +129,7 @@ def _check_values(name: str, dynamics: Dynamics, payoff: Payoff, theta: np.ndarr
 
 def _stderr(squares: np.ndarray, mean: np.ndarray, n: int) -> np.ndarray:
     """Standard error of the mean of n values, of which these are the sum of squares and the mean, about any point."""
-    with np.errstate(invalid="ignore", divide="ignore"):  # of one alone: NaN
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # of one alone: NaN
         variance: np.ndarray = np.maximum(squares - n * mean**2, 0.0) / np.float64(n - 1)
         return np.sqrt(variance / n)
 

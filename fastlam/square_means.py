@@ -44,4 +44,4 @@ def square_means(
         The function that was called, for messages.
     """
     with progress_to(progress) if progress is not None else nullcontext():
-        return mean_table(caller, dynamics, record(Square.handle), values, wanted, grid, which)
+        return mean_table(caller, dynamics, record(Square.handle), values, wanted, grid, which, rounded_to="float64")

@@ -193,6 +193,25 @@ def test_mean_that_is_not_finite(times):
         call(process=process, times=times[:1], n_paths=1000)
 
 
+@pytest.mark.parametrize("times", [np.ones(1, np.float32), torch.ones(1)], ids=["numpy", "torch"])
+def test_mean_beyond_float32(times):
+    with pytest.warns(RuntimeWarning, match=r"the mean at times\[0\] = 1 is inf: the first") as caught:
+        k = call(process=fastlam.Brownian(0.0, 1.0, 1e30), times=times)
+    assert len(caught) == 1
+    assert np.isinf(np.asarray(k)).all()
+
+
+@pytest.mark.parametrize("times", [np.ones(1), torch.ones(1, dtype=torch.float64)], ids=["numpy", "torch"])
+def test_standard_error_beyond_float64(times):
+    """Its squares are of the order of 1e360."""
+    words = r"^simulate_mean_square: the standard error at times\[0\] = 1 is nan: squares of the functional are beyond"
+    with pytest.warns(RuntimeWarning, match=words) as caught:
+        k, stderr = call(process=fastlam.Brownian(0.0, 1e90), times=times, n_paths=1000, return_stderr=True)
+    assert len(caught) == 1
+    assert np.isfinite(np.asarray(k)).all()
+    assert np.isnan(np.asarray(stderr)).all()
+
+
 def test_warning_under_a_transform_points_to_its_user():
     """However many frames of torch's lie between."""
 
