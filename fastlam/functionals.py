@@ -180,7 +180,8 @@ class Functional(ByArguments, PathFunctional):
     ----------
     expression : str, SymPy expression or number
         In `x` and named parameters. Text may hold numbers, names, `+ - * / **`, parentheses, `pi`, exp,
-        log, sqrt, sin, cos, tan, sinh, cosh, tanh, abs, min and max.
+        log, sqrt, sin, cos, tan, sinh, cosh, tanh, abs, min and max. A power whose exponent is not a number in the text
+        is `exp(exponent * log(base))`: NaN for a base below 0, whatever the exponent.
     parameters : mapping of names to floats or tensors, optional
         In those that are tensors the mean is differentiable. Where arguments of a max or min are equal each has half
         the slope; beside a number none, and so at the kink of `abs(x)` and of `max(x - k, 0)`.
