@@ -56,7 +56,7 @@ class Diffusion(ByArguments, Process):
         if "x0" not in self._parameters:
             raise ValueError("Diffusion: parameters must hold x0, the state at time 0")
         self._parameters["x0"] = self._parameters.pop("x0")  # the last
-        if scheme not in SCHEMES:
+        if not isinstance(scheme, str) or scheme not in SCHEMES:
             raise ValueError(f"Diffusion: scheme must be one of {', '.join(SCHEMES)}, but is {scheme!r}")
         self.handle = _handle(drift, diffusion, tuple(self._parameters), scheme)
 

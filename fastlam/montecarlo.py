@@ -137,6 +137,9 @@ def _check_out(out: Any, torch_like: bool, shape: tuple[int, int], real: str) ->
         )
     if getattr(out, "requires_grad", False):
         raise ValueError("simulate: out requires grad, but is written in place: pass out.detach()")
+    if torch_like and (out.is_meta or out.is_neg()):
+        where = "is on meta, where tensors have no memory" if out.is_meta else "is a view that negates its memory"
+        raise ValueError(f"simulate: out {where}: pass a tensor that can be written in place")
     paths = arrays.array_of(out, "simulate: out") if torch_like else np.asarray(out)
     if not paths.flags.writeable:
         raise ValueError("simulate: out is read-only")
@@ -261,7 +264,7 @@ def warmup(dtypes: Any = arrays.FLOATS) -> None:
     >>> fastlam.warmup(dtypes=("float32",))
     """
     several = dtypes if isinstance(dtypes, (tuple, list)) else (dtypes,)
-    if not all(isinstance(dtype, (str, type, np.dtype, torch.dtype)) for dtype in several):
+    if not several or not all(isinstance(dtype, (str, type, np.dtype, torch.dtype)) for dtype in several):
         raise TypeError(f"warmup: dtypes must be float32, float64 or both, but is {dtypes!r}")
     for real in [path_dtype("warmup", dtype, None) for dtype in several]:
         for antithetic in (False, True):

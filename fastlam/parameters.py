@@ -144,7 +144,7 @@ def floats(name: str, parameters: Mapping[str, Any], dynamics: Dynamics) -> list
                 f"{name}: {key} requires grad, but paths carry no gradient in it: pass {key}.item(), or "
                 f"call simulate_mean"
             )
-        numbers.append(float(value))
+        numbers.append(float(value if not isinstance(value, torch.Tensor) else _scalar(f"{name}: {key}", value)))
         check_value(f"{name}: {key}", numbers[-1], least)
     return numbers
 

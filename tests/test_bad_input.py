@@ -185,6 +185,10 @@ def test_simulate_out(out, error, words):
 def test_simulate_out_of_torch():
     out = torch.zeros(3, 4, dtype=torch.float64)
     refused(simulate, {"out": out.numpy(), "times": torch.from_numpy(TIMES)}, TypeError, "out|times|one kind")
+    negated = {"out": torch._neg_view(out), "times": torch.from_numpy(TIMES)}
+    refused(simulate, negated, ValueError, "simulate: out|negates")
+    refused(simulate, negated | {"out": out.to("meta")}, ValueError, "simulate: out|meta")
+    assert not out.any()
     refused(simulate, {"out": out.requires_grad_(), "times": torch.from_numpy(TIMES)}, ValueError, "out|grad|detach")
 
 
@@ -206,6 +210,15 @@ def test_mean_square(reduce, names, error, words):
 )
 def test_lambda_model(names, error, words):
     refused(fastlam.LambdaModel(), names, error, f"LambdaModel: |{words}")
+
+
+def test_parameter_without_a_value():
+    refused(simulate, {"process": fastlam.Brownian(torch.ones((), device="meta"))}, TypeError, "simulate: mu|meta")
+
+
+def test_scheme_that_is_no_name():
+    names = {"drift": "0", "diffusion": "1", "parameters": {"x0": 0.0}, "scheme": np.ones(2)}
+    refused(fastlam.Diffusion, names, ValueError, "Diffusion: scheme|euler")
 
 
 def test_absurd_size_is_refused_before_it_is_made():

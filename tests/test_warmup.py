@@ -21,7 +21,7 @@ def test_nothing_is_left_to_compile(dtypes):
 
 
 @pytest.mark.parametrize(
-    "dtypes", [torch.float16, "int32", ("float32", "half"), np.ones(2), 3, None, (None,), object()]
+    "dtypes", [torch.float16, "int32", ("float32", "half"), np.ones(2), np.array(1.0), 3, None, (None,), (), object()]
 )
 def test_other_dtypes_are_refused(dtypes):
     with pytest.raises(TypeError, match=r"warmup: dtypes? must be float32(,| or) float64.*, but is "):
