@@ -77,8 +77,14 @@ def array_of(tensor: torch.Tensor, name: str = "tensor") -> np.ndarray:
             f"{name} is followed by a transform of torch.func, of which nothing goes through here: "
             f"pass a tensor from outside of the transform"
         )
+    check_dense(tensor, name)
+    if tensor.is_meta:
+        raise ValueError(f"{name} is on meta, where tensors have no values")
     with torch._C._DisableFuncTorch():  # which would wrap what detach returns
-        array: np.ndarray = tensor.detach().resolve_neg().numpy()
+        try:
+            array: np.ndarray = tensor.detach().resolve_neg().numpy()
+        except TypeError:
+            raise TypeError(f"{name} has dtype {dtype_name(tensor)}, which NumPy does not know") from None
     return array
 
 

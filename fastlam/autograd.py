@@ -257,6 +257,8 @@ class LambdaModel(torch.nn.Module):
 
     def __init__(self, lam: float = 0.0, *, dtype: torch.dtype | None = None) -> None:
         super().__init__()
+        if isinstance(lam, bool) or not isinstance(lam, (int, float, np.number, np.ndarray, torch.Tensor)):
+            raise TypeError(f"LambdaModel: lam must be a number, but is {lam!r}")
         self.lam = torch.nn.Parameter(torch.tensor(float(lam), dtype=dtype or torch.get_default_dtype()))
 
     def forward(self, x: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:

@@ -141,7 +141,7 @@ def mean(x: torch.Tensor, payoff: int, named: Mapping[str, Any], index: Any) -> 
     picked = check_index(index, x, "mean")
     values = tuple(named.values())
     theta, wanted = parameters.vector("mean", tuple(named), values), parameters.wanted(values)
-    op = torch.ops.fastlam.mean if observed() else _mean_cpu
+    op = torch.ops.fastlam.mean if observed() or x.is_meta else _mean_cpu
     tracked = parameters.tracked(x)
     table = op(plain(x, tracked), plain(theta, bool(wanted)), picked, payoff, list(wanted))
     value = attach(theta, table[0], table[1:], wanted, x)

@@ -213,7 +213,7 @@ def check_rows(x: Any, caller: str = "mean_square") -> None:
 def check_index(index: Any, shape: tuple[int, ...], caller: str = "mean_square") -> np.ndarray:
     """`index` as int64 positions in the first axis of `shape`."""
     arrays.check_unmasked(index, f"{caller}: index")
-    rows = np.asarray(index)
+    rows = arrays.array_of(index, f"{caller}: index") if isinstance(index, torch.Tensor) else np.asarray(index)
     check_index_form(rows, shape, caller)
     positions = rows.astype(np.int64)
     outside = (positions < -shape[0]) | (positions >= shape[0])

@@ -43,7 +43,7 @@ def path_dtype(name: str, dtype: Any, times: Any) -> str:
     text = str(dtype)
     try:
         kind = np.dtype(text.removeprefix("torch.") if text.startswith("torch.") else dtype).name
-    except TypeError:
+    except (TypeError, ValueError):
         kind = text
     if kind not in arrays.FLOATS:
         raise TypeError(f"{name}: dtype must be float32 or float64, but is {dtype}")

@@ -212,6 +212,29 @@ def test_lambda_model(names, error, words):
     refused(fastlam.LambdaModel(), names, error, f"LambdaModel: |{words}")
 
 
+@pytest.mark.parametrize("lam", [[1.0], "1", None, True, 1j])
+def test_lambda_model_of(lam):
+    refused(fastlam.LambdaModel, {"lam": lam}, TypeError, "LambdaModel: lam|number")
+
+
+NO_ARRAYS = [
+    (torch.ones(2, dtype=torch.int64, device="meta"), ValueError, "meta"),
+    (torch.ones(2, dtype=torch.int64).to_sparse(), TypeError, "layout|to_dense"),
+    (torch.ones(2, dtype=torch.bfloat16), TypeError, "bfloat16"),
+]
+
+
+@pytest.mark.parametrize(("tensor", "error", "words"), NO_ARRAYS)
+def test_tensors_that_are_no_arrays(tensor, error, words):
+    refused(fastlam.mean_square, {"x": X, "index": tensor}, error, f"mean_square: index|{words}")
+    k = tensor if tensor.dtype == torch.bfloat16 else tensor.double()
+    refused(fastlam.fit, {"x": torch.ones(2, 4), "k": k}, error, f"fit: k|{words}")
+
+
+def test_dtype_that_is_a_tensor():
+    refused(simulate, {"dtype": torch.ones(2)}, TypeError, "simulate: dtype|float32 or float64")
+
+
 def test_parameter_without_a_value():
     refused(simulate, {"process": fastlam.Brownian(torch.ones((), device="meta"))}, TypeError, "simulate: mu|meta")
 

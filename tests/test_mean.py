@@ -74,6 +74,12 @@ def test_bits_for_any_number_of_threads(set_threads):
     assert len(answers) == 1
 
 
+def test_on_meta():
+    """A shape without values, as of mean_square."""
+    answer = fastlam.mean(FUNCTIONALS[0][0], X.to("meta"), index=torch.ones(2, 5, dtype=torch.int64, device="meta"))
+    assert (answer.device.type, answer.shape, answer.dtype) == ("meta", (2, 5), X.dtype)
+
+
 def test_not_a_number_flows_through():
     x = np.array([[1.0, np.nan], [np.inf, 0.0], [1.0, 2.0]])
     got = fastlam.mean(FUNCTIONALS[0][0], x)
