@@ -53,6 +53,14 @@ class Process:
     @classmethod
     def _dynamics(cls) -> Dynamics:
         names = _names(cls)
+        for element in ("step", "coefficients", "observe"):
+            if not hasattr(getattr(cls, element, None), "py_func"):
+                raise TypeError(
+                    f'{cls.__name__}: {element} must be a function under numba\'s @njit(inline="always"), held by '
+                    f"staticmethod, but is {getattr(cls, element, 'missing')!r}"
+                )
+        if type(getattr(cls, "n_coefficients", None)) is not int:
+            raise TypeError(f"{cls.__name__}: n_coefficients, how many values coefficients returns, must be an integer")
         least = tuple([0.0 if name in cls.nonnegative else None for name in names])
         return Dynamics(cls.step, cls.coefficients, cls.n_coefficients, cls.observe, names, least)
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import carray, types
 
-from .memory import load, pointer, store
+from .memory import exactly, load, pointer, store
 
 F64 = np.float64
 I = types.int64  # noqa: E741
@@ -18,7 +18,7 @@ def make_coefficients(coefficients, n_parameters, n_values):
         answer = pointer(values, F64)
         t = 0.0
         for j in range(n_times):
-            store(answer, j * n_values, 1, coefficients(t, grid[j] - t, theta))
+            store(answer, j * n_values, 1, exactly(coefficients(t, grid[j] - t, theta), n_values))
             t = grid[j]
 
     return fill, types.void(I, I, I, I)

@@ -6,10 +6,10 @@ What a kernel is made of is made once too, and kept: made anew it would be anoth
 import functools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from numba import njit
+from numba import TypingError, njit
 
 _kernels: dict[tuple[Any, ...], Callable[..., Any]] = {}
 _lock = threading.RLock()
@@ -26,7 +26,10 @@ def compiled(make: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
             kernel = _kernels.get(key)
             if kernel is None:
                 function, signature = make(*arguments)
-                kernel = njit(signature, nogil=True, error_model="numpy")(function)
+                try:
+                    kernel = njit(signature, nogil=True, error_model="numpy")(function)
+                except TypingError as error:
+                    raise TypeError(_refusal(arguments, str(error))) from error
                 _kernels[key] = kernel
     return kernel
 
@@ -48,3 +51,21 @@ def once(function: Callable[..., Any]) -> Callable[..., Any]:
         return answers[key]
 
     return call
+
+
+def _refusal(arguments: Any, reason: str) -> str:
+    """What to say of elements that do not compile: which they are, and what numba has against them."""
+    names = ", ".join(dict.fromkeys(_names(arguments)))
+    telling = [line.strip() for line in reason.splitlines() if line.strip()]
+    line = next(
+        (line for line in telling if "wanted" in line or "expected" in line or "NameError" in line), telling[-1]
+    )
+    return f"the elements {names} do not compile together, as njit functions of what README says they take: {line}"
+
+
+def _names(arguments: Any) -> Iterator[str]:
+    for argument in arguments:
+        if isinstance(argument, tuple):
+            yield from _names(argument)
+        elif callable(argument):
+            yield getattr(argument, "__qualname__", repr(argument))

@@ -67,6 +67,15 @@ def store(typingctx, target, i, stride, values):
 
 
 @intrinsic
+def exactly(typingctx, values, count):
+    """The tuple `values`, which must have `count` (a constant) of them: it does not compile where there are others."""
+    wanted = _constant("exactly", count)
+    if not isinstance(values, types.BaseTuple) or len(values) != wanted:
+        raise TypingError(f"{wanted} values are wanted, but {values} is returned")
+    return values(values, count), lambda context, builder, signature, arguments: arguments[0]
+
+
+@intrinsic
 def load_together(typingctx, source, i, count):
     """The tuple source[i], ..., source[i + count - 1] at a pointer, in one read: aligned to the size of it."""
     answer = types.UniTuple(source.dtype, _constant("load_together", count))

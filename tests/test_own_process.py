@@ -89,3 +89,41 @@ def test_process_without_fields_or_x0():
         fastlam.simulate(Plain(), TIMES, 2, seed=1)
     with pytest.raises(TypeError, match="Startless: a process must be a dataclass with a field x0"):
         Startless()
+
+
+@njit(inline="always")
+def three(t, dt, parameters):
+    rate, sigma = parameters
+    return rate * dt, sigma * dt, sigma
+
+
+@njit(inline="always")
+def of_three(t, dt, parameters):
+    a, b, c = parameters
+    return a * dt, b * c
+
+
+def undecorated(x, z, coefficients):
+    return x
+
+
+BADLY_MADE = [
+    ({"step": staticmethod(undecorated)}, r"Bad: step must be a function under numba's @njit.*undecorated"),
+    ({"coefficients": None}, r"Bad: coefficients must be a function under numba's @njit.*None"),
+    ({"n_coefficients": None}, "Bad: n_coefficients, how many values coefficients returns, must be an integer"),
+    ({"n_coefficients": 3}, "elements pulled_coefficients do not compile.*3 values are wanted"),
+    ({"coefficients": staticmethod(three)}, "elements three do not compile.*2 values are wanted"),
+    ({"coefficients": staticmethod(three), "n_coefficients": 3}, "elements pulled, identity.*expected 2, got 3"),
+    ({"coefficients": staticmethod(of_three)}, "elements of_three do not compile.*expected 3, got 2"),
+]
+
+
+@pytest.mark.parametrize("launch", [fastlam.simulate, fastlam.simulate_mean_square])
+@pytest.mark.parametrize(("attributes", "message"), BADLY_MADE)
+def test_badly_made(attributes, message, launch):
+    """Said by the name of the class or of the element; what returns too many values writes none of them."""
+    right = {"step": staticmethod(pulled), "coefficients": staticmethod(pulled_coefficients), "n_coefficients": 2}
+    fields = {"__annotations__": {"rate": Any, "sigma": Any, "x0": Any}, "rate": 0.5, "sigma": 0.7, "x0": 1.5}
+    kind = dataclass(frozen=True)(type("Bad", (fastlam.Process,), {**fields, **right, **attributes}))
+    with pytest.raises(TypeError, match=message):
+        launch(kind(), TIMES, 5, seed=1)
