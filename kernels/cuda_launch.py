@@ -13,14 +13,11 @@ from typing import Any, NamedTuple
 from cuda.bindings import nvjitlink
 
 from .cuda import cuda
+from .launch import once
 
 OLDEST = (7, 5)  # LTO-IR for it does for all that came after
 
-_codes: dict[tuple[Any, ...], bytes] = {}
-_cubins: dict[tuple[Any, ...], "Cubin"] = {}
-_kernels: dict[tuple[Any, ...], Any] = {}
 _streams: dict[int, Any] = {}
-_lock = threading.RLock()
 _thread = threading.local()
 
 
@@ -37,17 +34,20 @@ class Cubin(NamedTuple):
         return int(found[1]) if found else 0
 
 
+@once
 def cubin(make: Callable[..., Any], arguments: tuple[Any, ...], threads: int, cc: tuple[int, int]) -> Cubin:
     """Machine code of the kernel that `make(*arguments)` describes, for blocks of so many threads."""
-    key = (make, *arguments, threads)
-    with _lock:
-        if key not in _codes:
-            function, signature = make(*arguments)
-            named = {"cc": OLDEST, "device": False, "abi": "numba", "output": "ltoir", "launch_bounds": (threads, 1)}
-            _codes[key], _ = cuda.compile(function, signature, **named)
-        if (*key, cc) not in _cubins:
-            _cubins[*key, cc] = _linked(_codes[key], f"-arch=sm_{cc[0]}{cc[1]}")
-        return _cubins[*key, cc]
+    return _linked(_code(make, arguments, threads), f"-arch=sm_{cc[0]}{cc[1]}")
+
+
+@once
+def _code(make: Callable[..., Any], arguments: tuple[Any, ...], threads: int) -> bytes:
+    function, signature = make(*arguments)
+    code: bytes
+    code, _ = cuda.compile(
+        function, signature, cc=OLDEST, device=False, abi="numba", output="ltoir", launch_bounds=(threads, 1)
+    )
+    return code
 
 
 def _linked(code: bytes, arch: str) -> Cubin:
@@ -81,10 +81,7 @@ def launch(
     """Launch the kernel on a stream of the device, which is the active one: values are integers, addresses, floats."""
     import cuda.core as core  # now: it looks for a driver
 
-    key = (make, *arguments, threads, device)
-    kernel = _kernels.get(key)
-    if kernel is None:
-        kernel = _kernels[key] = _loaded(core, make, arguments, threads, device)
+    kernel = _kernel(make, arguments, threads, device)
     if device not in _seen():  # a thread that has not used the device has no context
         core.Device(device).set_current()
         _seen().add(device)
@@ -94,7 +91,10 @@ def launch(
     core.launch(queue, core.LaunchConfig(grid=grid, block=threads), kernel, *values)
 
 
-def _loaded(core: Any, make: Callable[..., Any], arguments: tuple[Any, ...], threads: int, device: int) -> Any:
+@once
+def _kernel(make: Callable[..., Any], arguments: tuple[Any, ...], threads: int, device: int) -> Any:
+    import cuda.core as core
+
     capability = core.Device(device).compute_capability
     made = cubin(make, arguments, threads, (capability.major, capability.minor))
     return core.ObjectCode.from_cubin(made.code).get_kernel(made.entry)
