@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from array_api_compat import is_cupy_array
 from numpy.ma import MaskedArray  # now: numpy imports it on first use, and a fork during an import hangs
 
 from fastlam.control_groups import memory_left
 
 FLOATS = ("float32", "float64")
+WHOSE = {"numpy": "NumPy", "cupy": "CuPy"}
 _COMMON = (*FLOATS, "int32", "int64")
 _NAMES = {np.dtype(name): name for name in _COMMON} | {getattr(torch, name): name for name in _COMMON}
 
 
-def is_torch(array: Any, name: str) -> bool:
-    """Return True for a torch tensor, False for a NumPy array; raise TypeError for what fastlam cannot take.
+def kind(array: Any, name: str) -> str:
+    """Return "numpy", "torch" or "cupy", whose array this is; raise TypeError for what fastlam cannot take.
 
     Parameters
     ----------
@@ -33,20 +33,40 @@ def is_torch(array: Any, name: str) -> bool:
     """
     if isinstance(array, torch.Tensor):
         check_dense(array, name)
-        if not (array.is_cpu or array.is_meta):
+        if not (array.is_cpu or array.is_cuda or array.is_meta):
             raise TypeError(
-                f"{name} is on {array.device}, but this version computes on the CPU: pass {_tail(name)}.cpu()"
+                f"{name} is on {array.device}, but must be on the CPU or on an NVIDIA GPU: pass {_tail(name)}.cpu()"
             )
-        return True
+        return "torch"
     if isinstance(array, np.ndarray):
         check_unmasked(array, name)
         if array.dtype.hasobject:
             raise TypeError(f"{name} has dtype object, but must be float32 or float64")
-        return False
-    if is_cupy_array(array):
-        raise TypeError(f"{name} is a CuPy array, but this version computes on the CPU: pass {_tail(name)}.get()")
+        return "numpy"
+    if is_cupy(array):
+        return "cupy"
     remedy = f": pass np.asarray({_tail(name)})" if isinstance(array, (list, tuple)) else ""
-    raise TypeError(f"{name} must be a NumPy array or a torch tensor, but is {type(array).__name__}{remedy}")
+    raise TypeError(f"{name} must be a NumPy array, a torch tensor or a CuPy array, but is {type(array).__name__}{remedy}")
+
+
+def is_cupy(array: Any) -> bool:
+    """Is this an array of CuPy, which is imported only where the user did?"""
+    cupy = sys.modules.get("cupy")
+    return cupy is not None and isinstance(array, cupy.ndarray)
+
+
+def on_gpu(array: Any) -> bool:
+    """Is this array, of an accepted kind, in the memory of a GPU?"""
+    return array.is_cuda if isinstance(array, torch.Tensor) else not isinstance(array, np.ndarray)
+
+
+def host_array(array: Any, name: str) -> np.ndarray:
+    """An array of any kind as NumPy's, copied where it is on a GPU."""
+    which = kind(array, name)
+    if which == "cupy":
+        copied: np.ndarray = array.get()
+        return copied
+    return array_of(array, name) if which == "torch" else array
 
 
 def check_dense(tensor: torch.Tensor, name: str) -> None:
@@ -65,8 +85,8 @@ def check_unmasked(array: Any, name: str) -> None:
         )
 
 
-def array_of(tensor: torch.Tensor, name: str = "tensor") -> np.ndarray:
-    """The tensor's memory as a NumPy array, also where a transform is at work, if on others.
+def unwrapped(tensor: torch.Tensor, name: str) -> torch.Tensor:
+    """The tensor itself, where transforms of torch.func are at work on others.
 
     TypeError, of the function and argument `name`, for what a transform follows.
     """
@@ -77,12 +97,18 @@ def array_of(tensor: torch.Tensor, name: str = "tensor") -> np.ndarray:
             f"{name} is followed by a transform of torch.func, of which nothing goes through here: "
             f"pass a tensor from outside of the transform"
         )
+    return tensor
+
+
+def array_of(tensor: torch.Tensor, name: str = "tensor") -> np.ndarray:
+    """The tensor's memory as a NumPy array, or its copy from a GPU; errors as of `unwrapped`."""
+    tensor = unwrapped(tensor, name)
     check_dense(tensor, name)
     if tensor.is_meta:
         raise ValueError(f"{name} is on meta, where tensors have no values")
     with torch._C._DisableFuncTorch():  # which would wrap what detach returns
         try:
-            array: np.ndarray = tensor.detach().resolve_neg().numpy()
+            array: np.ndarray = tensor.detach().resolve_conj().resolve_neg().cpu().numpy()
         except TypeError:
             raise TypeError(f"{name} has dtype {dtype_name(tensor)}, which NumPy does not know") from None
     return array

@@ -20,6 +20,7 @@ import torch
 
 from fastlam import arrays, rows
 from fastlam.attach import has_tangent, observed, refusing, requires_grad, under_transform, without_derivatives
+from fastlam.devices import gpu_part
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)  # subclasses may have no memory of their own
 _is_tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defined]
@@ -31,16 +32,41 @@ _library.define("mean_square(Tensor x, Tensor? index=None) -> Tensor")
 _library.define("mean_square_backward(Tensor x, Tensor weight, Tensor? index=None) -> Tensor")
 
 
-def _mean_square_cpu(x: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
+def _means(x: torch.Tensor, index: torch.Tensor | None, caller: str) -> torch.Tensor:
+    """Mean of x**2 over the last axis, in the dtype of x; all is checked."""
+    on_gpu = x.is_cuda
+    return (
+        gpu_part("gpu_rows", f"{caller}: x").square_means(x, index) if on_gpu else rows.tensor_means(x, index, caller)
+    )
+
+
+def _mean_square(x: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
     rows.check_rows(x)
-    return rows.tensor_means(x, index)
+    if x.is_cuda:
+        check_beside_on_gpu(x, index, "mean_square")
+    return _means(x, index, "mean_square")
 
 
-def _mean_square_backward_cpu(x: torch.Tensor, weight: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
-    rows.check_rows(x, "mean_square_backward")
-    arrays.check_float(weight, "mean_square_backward: weight")
+def _mean_square_backward(x: torch.Tensor, weight: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
+    caller = "mean_square_backward"
+    rows.check_rows(x, caller)
+    arrays.check_float(weight, f"{caller}: weight")
+    if x.is_cuda:
+        check_beside_on_gpu(x, index, caller, weight=weight)
+        rows.check_weight(weight.shape, rows.means_shape(x, index), caller)
+        return gpu_part("gpu_rows", f"{caller}: x").slopes(x, weight, index)
     picked = None if index is None else arrays.array_of(index)
     return torch.from_numpy(rows.array_slopes(arrays.array_of(x), arrays.array_of(weight), picked))
+
+
+def check_beside_on_gpu(x: torch.Tensor, index: torch.Tensor | None, caller: str, **others: torch.Tensor) -> None:
+    """Raise unless an index is one, and all is on the GPU that x is on: a kernel would read what it takes for there."""
+    if index is not None:
+        rows.check_index_form(index, x.shape, caller)
+        others["index"] = index
+    for name, tensor in others.items():
+        if tensor.device != x.device:
+            raise ValueError(f"{caller}: x is on {x.device}, but {name} is on {tensor.device}")
 
 
 _NO_DERIVATIVE = "torch.ops.fastlam.{} carries no derivative here: call fastlam.mean_square"
@@ -53,8 +79,9 @@ def _mean_square_autograd(x: torch.Tensor, index: torch.Tensor | None = None) ->
     return _mean_square_alone(x, index)
 
 
-_library.impl("mean_square", _mean_square_cpu, "CPU")
-_library.impl("mean_square_backward", _mean_square_backward_cpu, "CPU")
+for _key in ("CPU", "CUDA"):
+    _library.impl("mean_square", _mean_square, _key)
+    _library.impl("mean_square_backward", _mean_square_backward, _key)
 _library.impl("mean_square", _mean_square_autograd, "Autograd")
 _library.impl(
     "mean_square_backward",
@@ -65,7 +92,7 @@ _library.impl(
 
 @torch.library.register_fake("fastlam::mean_square")
 def _mean_square_fake(x: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
-    return x.new_empty(x.shape[:-1] if index is None else (*index.shape, *x.shape[1:-1]))
+    return x.new_empty(rows.means_shape(x, index))
 
 
 @torch.library.register_fake("fastlam::mean_square_backward")
@@ -135,8 +162,8 @@ def _mean(x: torch.Tensor, index: torch.Tensor | None, caller: str) -> torch.Ten
 
 def _undifferentiated(x: torch.Tensor, index: torch.Tensor | None, caller: str) -> torch.Tensor:
     """The op; without its dispatch, which costs as much as a small call, where nothing could be listening."""
-    if type(x) in _PLAIN and x.is_cpu and not observed():
-        return rows.tensor_means(x, index, caller)
+    if type(x) in _PLAIN and not (x.is_meta or observed()):
+        return _means(x, index, caller)
     return torch.ops.fastlam.mean_square(x.detach(), index)
 
 
@@ -146,11 +173,12 @@ def check_index(index: Any, x: torch.Tensor, caller: str) -> torch.Tensor | None
         return None
     if not isinstance(index, torch.Tensor):
         if not torch.compiler.is_compiling():  # which sees no NumPy dtypes
-            return torch.from_numpy(rows.check_index(index, tuple(x.shape), caller))
+            return torch.from_numpy(rows.check_index(index, tuple(x.shape), caller)).to(x.device)
         index = torch.as_tensor(index)
     arrays.check_beside(index, x, "index", caller)
     rows.check_index_form(index, x.shape, caller)
-    return index if index.dtype in (torch.int64, torch.int32) else index.long()
+    index = index if index.dtype in (torch.int64, torch.int32) else index.long()
+    return index if index.device == x.device else index.to(x.device)  # a scalar
 
 
 def check_lam(lam: Any, x: torch.Tensor, mean: torch.Tensor, caller: str) -> torch.Tensor | float:
@@ -161,7 +189,7 @@ def check_lam(lam: Any, x: torch.Tensor, mean: torch.Tensor, caller: str) -> tor
         if torch.compiler.is_compiling():
             lam = torch.as_tensor(arrays.check_lam_type(lam, caller, "a tensor"))
         else:
-            lam = torch.from_numpy(arrays.lam_array(lam, arrays.dtype_name(x), caller, "a tensor"))
+            lam = torch.from_numpy(arrays.lam_array(lam, arrays.dtype_name(x), caller, "a tensor")).to(x.device)
     elif lam.dtype == x.dtype and lam.ndim == 0 and lam.is_cpu and lam.layout == torch.strided:
         return lam
     arrays.check_beside(lam, x, "lam", caller)
@@ -263,6 +291,8 @@ class LambdaModel(torch.nn.Module):
 
     def forward(self, x: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
         """`fastlam.mean_square(x, self.lam, index=index)`: shape `x.shape[:-1]`, or `index.shape + x.shape[1:-1]`."""
-        if not arrays.is_torch(x, "LambdaModel: x"):
-            raise TypeError("LambdaModel: x must be a tensor, but is a NumPy array: pass torch.from_numpy(x)")
+        if (kind := arrays.kind(x, "LambdaModel: x")) != "torch":
+            raise TypeError(
+                f"LambdaModel: x must be a tensor, but is a {arrays.WHOSE[kind]} array: pass torch.as_tensor(x)"
+            )
         return mean_square(x, self.lam, index, "LambdaModel")

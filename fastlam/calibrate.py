@@ -16,11 +16,12 @@ import numpy as np
 
 from fastlam import arrays
 from fastlam.calibration_result import CalibrationResult
+from fastlam.devices import check_device, gpu_part
 from fastlam.elements import Dynamics, record
 from fastlam.identification import Identification, identify, sentences
 from fastlam.least_squares import Point, Search, column_lengths, minimise
 from fastlam.means import MOST_PATHS
-from fastlam.parameters import check_value, checked, vector
+from fastlam.parameters import check_value, checked
 from fastlam.processes import Process
 from fastlam.square_means import square_means
 from fastlam.stream import Stream, check_times, stream, time_grid
@@ -43,6 +44,7 @@ def calibrate(
     dtype: Any = None,
     max_iterations: int = 50,
     progress: Callable[[int, int], None] | None = None,
+    device: Any = None,
 ) -> CalibrationResult:
     """Estimate parameters in `k[j] = lam * E x[j]**2` by least squares, and say which of them k cannot tell apart.
 
@@ -74,6 +76,8 @@ def calibrate(
         Most steps of the search.
     progress : callable, optional
         Called as `progress(steps_done, max_iterations)`.
+    device : str or torch.device, optional
+        Where the paths are simulated, "cuda" or "cpu"; by default where `times` is.
 
     Returns
     -------
@@ -82,6 +86,8 @@ def calibrate(
 
     Raises
     ------
+    RuntimeError, ImportError
+        No GPU, or a package that it needs is missing; what, and what brings it.
     TypeError, ValueError
         Bad arguments, named; a start at which k is not finite.
 
@@ -124,9 +130,12 @@ def calibrate(
     most = arrays.check_integer(max_iterations, "calibrate: max_iterations", 1, 2**31)
     if progress is not None and not callable(progress):
         raise TypeError(f"calibrate: progress must be callable, but is {progress!r}")
+    if device is None and arrays.on_gpu(times):
+        device = f"cuda:{gpu_part('gpu', 'calibrate: times').number(times)}"
+    where = check_device("calibrate: device", device)
     values = _values(process, lam)
     names = _learned(learn, values)
-    model = _Model(record(process.handle), values, names, grid, which, targets)
+    model = _Model(record(process.handle), values, names, grid, which, targets, where)
     start = _start(model, values)
     rounding = ROUNDINGS * float(np.finfo(which.real).eps)
     search = minimise(model, model.targets, start, model.least, rounding, most, progress)
@@ -143,8 +152,9 @@ class _Model:
 
     def __init__(
         self, dynamics: Dynamics, values: dict[str, float], names: tuple[str, ...], grid: np.ndarray, which: Stream,
-        targets: np.ndarray,
+        targets: np.ndarray, device: str | None,
     ) -> None:  # fmt: skip
+        self.device = device
         self.dynamics, self.names, self.grid, self.which = dynamics, names, grid, which
         self.unit = float(abs(targets).max()) or 1.0
         self.targets = targets / self.unit
@@ -175,7 +185,8 @@ class _Model:
         with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
             warnings.simplefilter("ignore", RuntimeWarning)  # of means that are not finite: raised below
             paths = self.grid, which, self.wanted
-            table = square_means(self.dynamics, everything[1:], *paths, caller="calibrate") / self.unit
+            table = square_means(self.dynamics, everything[1:], *paths, caller="calibrate", device=self.device)
+            table /= self.unit
             slopes = dict(zip(self.wanted, everything[0] * table[1:], strict=True))
             columns = [slopes[position - 1] if position else table[0] for position in self.positions]
             k, jacobian = everything[0] * table[0], np.stack(columns, axis=1)
@@ -191,7 +202,8 @@ def _values(process: Process, lam: Any) -> dict[str, float]:
     if "lam" in parameters:
         raise ValueError("calibrate: the process has a parameter named lam, which is what multiplies E x**2: rename it")
     names = ("lam", *parameters)
-    numbers = vector("calibrate", names, [checked("calibrate: lam", lam), *parameters.values()]).tolist()
+    given = [checked("calibrate: lam", lam), *parameters.values()]
+    numbers = [float(value) for value in given]
     values = dict(zip(names, numbers, strict=True))
     for name, least in zip(values, (None, *record(process.handle).least), strict=True):
         check_value(f"calibrate: {name}", values[name], least)

@@ -18,6 +18,7 @@ from rich.table import Table
 import fastlam
 from fastlam import options, processes
 from fastlam.data import load_targets
+from fastlam.devices import check_device
 from fastlam.options import PROBLEM, RUN, option
 from fastlam.progress_bar import progress_bar
 from fastlam.readers import read_array
@@ -76,6 +77,7 @@ def calibrate(
     dtype: options.Dtype = options.Real.DOUBLE,
     out: OutFolder = Path(),
     threads: options.Threads = None,
+    device: options.Device = "cpu",
     debug: options.Debug = False,
 ) -> None:
     """Estimate lam and parameters of a diffusion from targets k = lam * E x**2, and say what k cannot tell apart.
@@ -89,13 +91,14 @@ def calibrate(
     file = out / "calibrate.json"
     options.make_folder(out, file)
     options.use_threads(threads)
+    where = check_device("--device", device)
     k = load_targets(targets)
     grid = _times(times, targets, len(k), n_times, dt, horizon, given)
     with progress_bar("search") as advance, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="calibrate: not ")  # said below
         result = fastlam.calibrate(
             diffusion, grid, k, learn=names, lam=lam, n_paths=n_paths, seed=seed, antithetic=antithetic,
-            dtype=dtype.value, progress=lambda done, total: advance("search", done, total),
+            dtype=dtype.value, progress=lambda done, total: advance("search", done, total), device=where,
         )  # fmt: skip
     _report(result, file, options.that_made(context.params, ("dt",) if times is not None else ()))
     if not result.identified:

@@ -18,6 +18,7 @@ import typer
 import fastlam
 from fastlam import arrays, calibrate_command, options
 from fastlam.data import check_target, load_paths, load_targets, load_times, new_npy, save_paths
+from fastlam.devices import beside, check_device
 from fastlam.progress_bar import Advance, progress_bar
 from fastlam.readers import check_suffix
 from fastlam.training import checked_training
@@ -67,6 +68,7 @@ def fit(
     seed: options.SeedOfFit = 0,
     out: options.OutFolder = Path(),
     threads: options.Threads = None,
+    device: options.Device = "cpu",
     debug: options.Debug = False,
 ) -> None:
     """Train lam on simulated paths, or on those of a file, and compare it with the closed form.
@@ -83,6 +85,7 @@ def fit(
     files = out / "fit.json", out / "fit.png"
     options.make_folder(out, *files)
     options.use_threads(threads)
+    where = check_device("--device", device)
     start = time.perf_counter()
     with progress_bar("paths") as advance, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="fit: not settled")  # said under the table, whatever --lr
@@ -94,11 +97,11 @@ def fit(
             x, k = _load(paths, targets, layout.value)
             times, read = _times_to_draw(paths, len(x)), time.perf_counter() - start
             advance("means", 0, 0)
-            done = fitted.fit_read(x, k, times, training, read)
+            done = fitted.fit_read(x, k, times, training, read, where)
         else:
             times = options.time_grid(n_times, dt, horizon, given)
             process = fastlam.Brownian(mu=mu, sigma=sigma, x0=x0)
-            problem = fitted.Simulated(process, times, n_paths, seed, dtype.value, true_lam, noise)
+            problem = fitted.Simulated(process, times, n_paths, seed, dtype.value, true_lam, noise, where)
             done = (fitted.fit_in_one_pass if one_pass else fitted.fit_stored)(problem, training, advance)
     report.report(done, options.that_made_fit(context), files)
     _check_converged(done.result, rate)
@@ -121,6 +124,7 @@ def simulate(
     antithetic: options.Antithetic = False,
     layout: options.LayoutOfFile = options.Layout.TIMES,
     threads: options.Threads = None,
+    device: options.Device = "cpu",
     debug: options.Debug = False,
 ) -> None:
     """Write paths of a Brownian motion with drift to a file; a .npy may be larger than memory.
@@ -132,14 +136,17 @@ def simulate(
     if first_path + options.at_least_one("--n-paths", n_paths) > 2**64:
         raise ValueError(f"--first-path + --n-paths must be at most 2**64, but is {first_path + n_paths}")
     options.use_threads(threads)
+    where = check_device("--device", device)
     times = options.time_grid(n_times, dt, horizon, options.given_options(context))
     process = fastlam.Brownian(mu=mu, sigma=sigma, x0=x0)
+    grid = beside(times, where)
 
     def draw(first: int, count: int, memory: np.ndarray | None = None) -> np.ndarray:
-        x: np.ndarray = fastlam.simulate(
-            process, times, count, seed=seed, dtype=dtype.value, first_path=first, antithetic=antithetic, out=memory
-        )
-        return x
+        x = fastlam.simulate(
+            process, grid, count, seed=seed, dtype=dtype.value, first_path=first, antithetic=antithetic,
+            out=memory if where is None else None,
+        )  # fmt: skip
+        return arrays.host_array(x, "simulate: x")
 
     start = time.perf_counter()
     with progress_bar("paths") as advance:

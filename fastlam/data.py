@@ -284,11 +284,7 @@ def _numpy_array(array: Any, name: str) -> np.ndarray:
     dtype = getattr(array, "dtype", None)
     if getattr(dtype, "hasobject", False):
         raise TypeError(f"save_paths: {name} has dtype {dtype}, which would be pickled, but must hold numbers")
-    if not arrays.is_torch(array, f"save_paths: {name}"):
-        return array
-    if array.is_meta:
-        raise ValueError(f"save_paths: {name} is on meta, where tensors have no values")
-    return array.detach().resolve_conj().resolve_neg().numpy()
+    return arrays.host_array(array, f"save_paths: {name}")
 
 
 def _write_parquet(path: Path, matrix: np.ndarray, column: str) -> None:

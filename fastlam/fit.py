@@ -26,6 +26,7 @@ from fastlam.descent import (
     times_power,
     units,
 )
+from fastlam.devices import check_device, gpu_part
 from fastlam.fit_result import FitResult
 from fastlam.fit_warnings import warn_if_diverged_or_unsettled, warn_if_unstable
 from fastlam.rows import array_means, check_rows
@@ -45,13 +46,14 @@ def fit(
     holdout: float = 0.2,
     seed: int = 0,
     progress: Progress | None = None,
+    device: Any = None,
 ) -> FitResult:
     """Train `lam` in `k[j] = lam * mean_i x[j, i]**2` on shuffled mini-batches of times.
 
     Parameters
     ----------
     x : array or tensor, shape (m, n)
-        Paths, time-major; float32 or float64; read once (a memory map larger than memory is fine).
+        Paths, time-major; float32 or float64; read once where they are (a memory map larger than memory is fine).
     k : array or tensor, shape (m,)
         Targets; float32, float64 or integers.
     lam0 : float
@@ -72,6 +74,9 @@ def fit(
         Of the hold-out's choice and the shuffling.
     progress : callable, optional
         Called as `progress(epochs_done, epochs)` after each epoch.
+    device : str or torch.device, optional
+        Where the means of `x` are computed, "cuda" or "cpu": some rows at a time are copied there. By default where
+        `x` is. What follows takes the means alone, on the CPU.
 
     Returns
     -------
@@ -85,6 +90,8 @@ def fit(
 
     Raises
     ------
+    RuntimeError, ImportError
+        No GPU, or a package that it needs is missing; what, and what brings it.
     TypeError, ValueError
         Bad arguments; values in x or k that are not finite, with the first position; x that is zero everywhere; a
         closed form that float64 cannot hold.
@@ -111,16 +118,23 @@ def fit(
         lam0=lam0, optimizer=optimizer, lr=lr, epochs=epochs, batch_size=batch_size, holdout=holdout, seed=seed,
         progress=progress,
     )  # fmt: skip
-    return fit_paths(x, k, training, stacklevel=5)
+    return fit_paths(x, k, training, check_device("fit: device", device), stacklevel=5)
 
 
-def fit_paths(x: Any, k: Any, training: Training, stacklevel: int = 4) -> FitResult:
+def fit_paths(x: Any, k: Any, training: Training, device: str | None = None, stacklevel: int = 4) -> FitResult:
     """`fit`, its other arguments checked; warnings point `stacklevel` functions up from those that give them."""
     start = time.perf_counter()
-    paths = _paths(x)
-    targets = checked_targets("fit", k, len(paths), "row of x")
-    means = array_means(paths)
-    return fit_means(means, targets, time.perf_counter() - start, training, stacklevel)
+    _check_paths(x)
+    targets = checked_targets("fit", k, len(x), "row of x")
+    return fit_means(row_means(x, device), targets, time.perf_counter() - start, training, stacklevel)
+
+
+def row_means(x: Any, device: str | None = None) -> np.ndarray:
+    """Mean of x**2 of each row in float64, computed on the device, by default where x is."""
+    if arrays.on_gpu(x) or device is not None:
+        means: np.ndarray = gpu_part("gpu_rows", "fit: x").host_square_means(x, device)
+        return means
+    return array_means(arrays.host_array(x, "fit: x"))
 
 
 def fit_means(s: np.ndarray, k: np.ndarray, seconds: float, training: Training, stacklevel: int = 3) -> FitResult:
@@ -200,15 +214,14 @@ def _train(
     return history
 
 
-def _paths(x: Any) -> np.ndarray:
-    """The paths (m, n), checked without reading them."""
+def _check_paths(x: Any) -> None:
+    """Raise unless x is paths (m, n); none of it is read."""
+    arrays.kind(x, "fit: x")
     if getattr(x, "is_meta", False):
         raise ValueError("fit: x is on meta, where tensors have no values")
-    paths = arrays.array_of(x, "fit: x") if arrays.is_torch(x, "fit: x") else x
-    check_rows(paths)
-    if paths.ndim != 2:
-        raise ValueError(f"fit: x must have shape (m, n), but has {tuple(paths.shape)}")
-    return paths
+    check_rows(x, "fit")
+    if x.ndim != 2:
+        raise ValueError(f"fit: x must have shape (m, n), but has {tuple(x.shape)}")
 
 
 def _split(count: int, share: float, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:

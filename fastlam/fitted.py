@@ -11,15 +11,15 @@ from typing import NamedTuple
 import numpy as np
 
 import fastlam
-from fastlam.arrays import rounded
+from fastlam.arrays import host_array, rounded
+from fastlam.devices import beside
 from fastlam.elements import record
-from fastlam.fit import fit_means, fit_paths
+from fastlam.fit import fit_means, fit_paths, row_means
 from fastlam.means import MOST_PATHS
 from fastlam.montecarlo import times_lam
 from fastlam.parameters import floats
 from fastlam.plot import MAX_PATHS
 from fastlam.progress_bar import Advance
-from fastlam.rows import array_means
 from fastlam.square_means import square_means
 from fastlam.stream import Stream, stream
 from fastlam.targets import checked_targets
@@ -47,30 +47,34 @@ class Simulated(NamedTuple):
     dtype: str
     lam: float
     noise: float  # standard deviation of the targets', relative; at least 0
+    device: str | None  # a GPU that computes, as `devices.check_device` names it
 
 
-def fit_read(x: np.ndarray, k: np.ndarray, times: np.ndarray | None, training: Training, read: float) -> Fitted:
+def fit_read(
+    x: np.ndarray, k: np.ndarray, times: np.ndarray | None, training: Training, read: float, device: str | None
+) -> Fitted:
     """Fit lam to paths from a file, which took so many seconds to read."""
-    result = fit_paths(x, k, training)
+    result = fit_paths(x, k, training, device)
     return Fitted(result, x.shape[1], x, times, None, {"read": read, **result.seconds})
 
 
 def fit_stored(problem: Simulated, training: Training, advance: Advance) -> Fitted:
     """Fit lam to simulated paths, all of them in memory; the others take their place there."""
     start = time.perf_counter()
-    process, times, n_paths, seed, dtype = problem[:5]
+    process, _, n_paths, seed, dtype = problem[:5]
+    times = beside(problem.times, problem.device)
     x = fastlam.simulate(process, times, n_paths, seed=seed, dtype=dtype)
-    k = _noisy(problem, fastlam.mean_square(x, problem.lam))
+    k = _noisy(problem, host_array(fastlam.mean_square(x, problem.lam), "fit: k"))
     simulated = time.perf_counter()
     advance("means", 0, 0)
     result = fit_paths(x, k, training)
     trained = time.perf_counter()
     advance("validate", 0, 0)
-    drawn = x[:, :MAX_PATHS].copy()
+    drawn = np.array(host_array(x[:, :MAX_PATHS], "fit: x"))
     fastlam.simulate(process, times, n_paths, seed=seed, dtype=dtype, first_path=n_paths, out=x)
-    loss = _loss(result, array_means(x))
+    loss = _loss(result, row_means(x))
     seconds = {"simulate": simulated - start, **result.seconds, "validate": time.perf_counter() - trained}
-    return Fitted(result, n_paths, drawn, times, loss, seconds)
+    return Fitted(result, n_paths, drawn, problem.times, loss, seconds)
 
 
 def fit_in_one_pass(problem: Simulated, training: Training, advance: Advance) -> Fitted:
@@ -90,7 +94,8 @@ def fit_in_one_pass(problem: Simulated, training: Training, advance: Advance) ->
 def _means(problem: Simulated, which: Stream, advance: Advance, part: str) -> np.ndarray:
     dynamics = record(problem.process.handle)
     values = np.array(floats("fit", problem.process.parameters(), dynamics))
-    table = square_means(dynamics, values, problem.times, which, progress=lambda *done: advance(part, *done))
+    advanced = lambda *done: advance(part, *done)  # noqa: E731
+    table = square_means(dynamics, values, problem.times, which, progress=advanced, device=problem.device)
     return table[0]
 
 

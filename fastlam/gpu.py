@@ -1,12 +1,18 @@
-"""Launches on the GPU where tensors are: of a kernel as `make_*`, its arguments and its threads; scratch is torch's."""
+"""Launches on the GPU where arrays are, torch's or CuPy's: on their current stream, with scratch of their framework."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 
+from fastlam import on_torch
 from fastlam.kernels import cuda, cuda_launch, cuda_tree
+from fastlam.kernels.cuda_coefficients import NUMBERS, make_numbers
+
+OWN = "take less at a time, or free what is not needed"
 
 
 class Case(NamedTuple):
@@ -17,13 +23,29 @@ class Case(NamedTuple):
     threads: int = cuda.THREADS
 
 
+def framework(x: Any) -> Any:
+    """What is known of arrays of this kind: on_torch or on_cupy."""
+    if isinstance(x, torch.Tensor):
+        return on_torch
+    from fastlam import on_cupy  # now: CuPy is imported where the user did
+
+    return on_cupy
+
+
 def launch(case: Case, grid: int | tuple[int, int], *values: Any) -> None:
-    """Launch on the current stream of the device that the tensors among the values are on; these go as addresses."""
-    device = next(value.device for value in values if isinstance(value, torch.Tensor))
-    plain = [value.data_ptr() if isinstance(value, torch.Tensor) else value for value in values]
-    with torch.cuda.device(device):
-        stream = torch.cuda.current_stream(device).cuda_stream
-        cuda_launch.launch(case.make, case.arguments, device.index, stream, grid, case.threads, *plain)
+    """Launch where the arrays among the values are, on the stream of their framework; they go as addresses."""
+    first = next(value for value in values if hasattr(value, "shape"))
+    on = framework(first)
+    plain = [on.address(value) if hasattr(value, "shape") else value for value in values]
+    number = on.device(first)
+    with on.current(number) as stream:
+        cuda_launch.launch(case.make, case.arguments, number, stream, grid, case.threads, *plain)
+
+
+def number(x: Any) -> int:
+    """Number of the GPU that an array is on."""
+    device: int = framework(x).device(x)
+    return device
 
 
 def blocks(count: int) -> int:
@@ -31,17 +53,40 @@ def blocks(count: int) -> int:
     return -(-count // cuda.THREADS)
 
 
-def scratch(like: torch.Tensor, *shape: int) -> torch.Tensor:
-    """Memory for float64 numbers beside a tensor."""
-    return torch.empty(shape, dtype=torch.float64, device=like.device)
+def empty(like: Any, shape: tuple[int, ...], dtype: str, name: str = "the GPU's scratch", remedy: str = OWN) -> Any:
+    """New memory beside an array; MemoryError, with the remedy, where the GPU has none."""
+    on = framework(like)
+    try:
+        return on.empty(like, shape, dtype)
+    except on.OutOfMemory as error:
+        number, size = on.device(like), math.prod(shape) * (4 if dtype == "float32" else 8)
+        raise MemoryError(
+            f"{name} needs {size / 1e9:,.1f} GB on GPU {number}, but {on.free_bytes(number) / 1e9:,.1f} GB are "
+            f"available: {remedy}"
+        ) from error
 
 
-def fold(sums: torch.Tensor) -> torch.Tensor:
+def scratch(like: Any, *shape: int) -> Any:
+    """Memory for float64 numbers beside an array."""
+    return empty(like, shape, "float64")
+
+
+def numbers(like: Any, values: Sequence[float], dtype: str = "float64") -> Any:
+    """An array of these numbers beside another: they come with a launch, and nobody waits for a copy."""
+    answer = empty(like, (max(1, len(values)),), dtype)
+    for first in range(0, len(values), NUMBERS):
+        some = [float(value) for value in values[first : first + NUMBERS]]
+        filled = some + [0.0] * (NUMBERS - len(some))
+        launch(Case(make_numbers, (dtype,), NUMBERS), 1, answer[first:], len(some), *filled)
+    return answer[: len(values)]
+
+
+def fold(sums: Any) -> Any:
     """The tree over the second of three axes, until one node is left: (rows, terms)."""
     while sums.shape[1] > 1:
         n_rows, nodes, n_terms = sums.shape
         groups = -(-nodes // cuda_tree.FOLD)
         folded = scratch(sums, n_rows, groups, n_terms)
-        launch(Case(cuda_tree.make_fold), blocks(folded.numel()), sums, n_rows, nodes, n_terms, folded)
+        launch(Case(cuda_tree.make_fold), blocks(n_rows * groups * n_terms), sums, n_rows, nodes, n_terms, folded)
         sums = folded
     return sums[:, 0]

@@ -1,24 +1,25 @@
 """Paths on a GPU: stored, or reduced in one pass. The same as montecarlo.py and one_pass.py, and the same bits.
 
 Times and parameters may be on the GPU: what steps take is computed there. Nothing waits for it: times that do not
-increase and parameters that are not finite give NaN.
+increase and parameters that are not finite or too small give NaN.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
-from fastlam import gpu
+from fastlam import gpu, one_pass
 from fastlam.elements import Dynamics, Payoff
 from fastlam.kernels import cuda, cuda_tree
 from fastlam.kernels.cpu import LANES, TILE
 from fastlam.kernels.cuda_coefficients import make_coefficients
 from fastlam.kernels.cuda_launch import word
 from fastlam.kernels.cuda_simulate_mean import make_simulate_mean, times_together
-from fastlam.kernels.identity import no_tangents
 from fastlam.stream import Stream
+from fastlam.tree import fold_in_order
 
 SLAB_BYTES = 2**28  # of leaves between two looks at the top of the tree
 SLAB_TILES = 2**14  # of 1024 paths: 15 waves of blocks on the largest cards
@@ -29,56 +30,83 @@ def words(stream: Stream) -> tuple[Any, Any, Any]:
     return word(stream.first_path), word(stream.seed % 2**32), word(stream.seed >> 32)
 
 
-def steps(dynamics: Dynamics, grid: torch.Tensor, values: torch.Tensor, real: str) -> torch.Tensor:
+def time_grid(times: Any) -> Any:
+    """`times` as float64, contiguous."""
+    on = gpu.framework(times)
+    return on.cast(on.memory(times), "float64")
+
+
+def steps(dynamics: Dynamics, grid: Any, values: Any, real: str) -> Any:
     """As `one_pass.step_coefficients`; `grid` (m,) and `values`, with x0 at their end, are float64 on the GPU."""
-    picks = tuple(range(dynamics.n_coefficients))
-    return _along(dynamics.coefficients, grid, values, dynamics.n_coefficients, picks, real)
+    return _along(dynamics.coefficients, dynamics, grid, values, tuple(range(dynamics.n_coefficients)), real)
 
 
-def _slopes(dynamics: Dynamics, grid: torch.Tensor, values: torch.Tensor, directions: list[int], real: str) -> Any:
+def _slopes(dynamics: Dynamics, grid: Any, values: Any, directions: list[int], real: str) -> Any:
     """Slopes of the coefficients in these parameters (m, directions n_coefficients); those in x0, the last, are 0."""
     from fastlam.derivatives import coefficient_slopes  # now: SymPy is needed for derivatives alone
 
-    n, last = dynamics.n_coefficients, len(values) - 1
+    n, last = dynamics.n_coefficients, len(dynamics.names) - 1
     picks = tuple(p * n + k if p < last else -1 for p in directions for k in range(n))
-    return _along(coefficient_slopes(dynamics.coefficients, last), grid, values, last * n, picks, real)
+    return _along(coefficient_slopes(dynamics.coefficients, last), dynamics, grid, values, picks, real)
 
 
-def _along(element: Any, grid: torch.Tensor, values: torch.Tensor, count: int, picks: Any, real: str) -> torch.Tensor:
-    answer = torch.empty((len(grid), len(picks)), dtype=getattr(torch, real), device=grid.device)
-    case = gpu.Case(make_coefficients, (element, len(values) - 1, count, picks, real))
-    gpu.launch(case, gpu.blocks(len(grid)), grid, len(grid), values, answer)
+def _along(element: Any, dynamics: Dynamics, grid: Any, values: Any, picks: tuple[int, ...], real: str) -> Any:
+    m = grid.shape[0]
+    answer = gpu.empty(grid, (m, len(picks)), real)
+    case = gpu.Case(make_coefficients, (element, dynamics.least, picks, real))
+    gpu.launch(case, gpu.blocks(m), grid, m, values, answer)
     return answer
 
 
-def fill_paths(out: torch.Tensor, dynamics: Dynamics, grid: torch.Tensor, values: torch.Tensor, stream: Stream) -> None:
-    """Write paths to `out` (m, n), whose rows are contiguous."""
+def fill_paths(out: Any, dynamics: Dynamics, grid: Any, values: Any, stream: Stream) -> None:
+    """Write paths to `out` (m, n), whose rows are contiguous; `grid` and `values` as of `steps`."""
+    on = gpu.framework(out)
     arguments = dynamics.step, dynamics.observe, dynamics.n_coefficients, stream.real, stream.antithetic
-    x0 = values[-1:].to(out.dtype)
+    x0 = on.cast(values[-1:], stream.real)
     coefficients = steps(dynamics, grid, values, stream.real)
     case = gpu.Case(cuda.make_simulate, arguments)
     m, n = out.shape
-    gpu.launch(case, gpu.blocks(n), out, out.stride(0), m, n, *words(stream), x0, coefficients)
+    gpu.launch(case, gpu.blocks(n), out, on.strides(out)[0], m, n, *words(stream), x0, coefficients)
 
 
 def mean_table(
-    dynamics: Dynamics, payoff: Payoff, theta: torch.Tensor, wanted: tuple[int, ...], grid: torch.Tensor,
-    stream: Stream, stderr: bool = False,
-) -> torch.Tensor:  # fmt: skip
-    """As `one_pass.mean_table`, float64 on the GPU; the standard error comes with the first pass.
+    dynamics: Dynamics, payoff: Payoff, theta: Any, wanted: tuple[int, ...], grid: Any, stream: Stream,
+    stderr: bool = False,
+) -> Any:  # fmt: skip
+    """As `one_pass.mean_table`, float64 on the GPU; `theta` and `grid` are float64 there.
 
-    Derivatives beyond what shared memory holds take passes of their own.
+    The standard error comes with the first pass; derivatives beyond what shared memory holds take passes of their own.
     """
     problem = dynamics, payoff, theta, grid
-    pair = 2 if stream.antithetic else 1
+    table = gpu.scratch(grid, 1 + len(wanted) + stderr, grid.shape[0])
     shift = None
     if stderr:
-        shift = _pass(*problem, (), stream._replace(n_paths=pair), None)[0]
-    parts = _parts(dynamics, payoff, wanted, stream.real, stderr)
-    first = _pass(*problem, parts[0], stream, shift)
-    others = [_pass(*problem, part, stream, None)[1:] for part in parts[1:]]
-    slopes = [first[1 : 1 + len(parts[0])], *others]
-    return torch.cat([first[:1], *slopes, *([first[-1:]] if stderr else [])])
+        shift = gpu.scratch(grid, 1, grid.shape[0])
+        _pass(*problem, (), stream._replace(n_paths=stream.unit), None, shift, 1)
+    row = 1
+    for part in _parts(dynamics, payoff, wanted, stream.real, stderr):
+        _pass(*problem, part, stream, shift, table, row)
+        row, shift = row + len(part), None
+    return table
+
+
+def host_table(
+    dynamics: Dynamics, payoff: Payoff, theta: Any, wanted: tuple[int, ...], grid: Any, stream: Stream, stderr: bool,
+    device: str,
+) -> Any:  # fmt: skip
+    """The same of NumPy's arrays on a GPU, and back."""
+    theta, grid = (torch.from_numpy(array).to(device) for array in (theta, grid))
+    return mean_table(dynamics, payoff, theta, wanted, grid, stream, stderr).cpu().numpy()
+
+
+def means_of_numbers(
+    dynamics: Dynamics, payoff: Payoff, values: tuple[float, ...], times: Any, stream: Stream, stderr: bool
+) -> tuple[Any, Any]:
+    """Means with these parameters and their standard errors (else means again), CuPy's as times are."""
+    theta, grid = gpu.numbers(times, values), time_grid(times)
+    table = mean_table(dynamics, payoff, theta, (), grid, stream, stderr)
+    cast = gpu.framework(times).cast
+    return cast(table[0], stream.real), cast(table[-1], stream.real)
 
 
 def _parts(
@@ -98,77 +126,48 @@ def _parts(
 
 
 def _pass(
-    dynamics: Dynamics, payoff: Payoff, theta: torch.Tensor, grid: torch.Tensor, wanted: tuple[int, ...],
-    stream: Stream, shift: torch.Tensor | None,
-) -> torch.Tensor:  # fmt: skip
-    """One pass over the paths: means, derivatives, standard error, a row each."""
-    real, m, split, spread = stream.real, len(grid), len(payoff.names), shift is not None
+    dynamics: Dynamics, payoff: Payoff, theta: Any, grid: Any, wanted: tuple[int, ...], stream: Stream, shift: Any,
+    table: Any, row: int,
+) -> None:  # fmt: skip
+    """One pass over the paths: means to the table's first row, derivatives from `row` on, standard errors to its last.
+
+    With a `shift` there are standard errors, of squares about it.
+    """
+    real, m, split, spread = stream.real, grid.shape[0], len(payoff.names), shift is not None
     directions = [p - split for p in wanted if p >= split]
-    values = theta[split:].contiguous()
+    values = theta[split:]
     coefficients = steps(dynamics, grid, values, real)
-    empty = torch.zeros(1, dtype=coefficients.dtype, device=grid.device)
-    slopes = _slopes(dynamics, grid, values, directions, real) if directions else empty
-    starts = [torch.full_like(empty, float(p == len(values) - 1)) for p in directions]
-    start = torch.cat(starts) if directions else empty
+    nothing = coefficients  # any address: none of it is read
+    slopes = _slopes(dynamics, grid, values, directions, real) if directions else nothing
+    last = len(dynamics.names) - 1
+    start = gpu.numbers(grid, [float(p == last) for p in directions], real) if directions else nothing
+    x0 = gpu.framework(grid).cast(values[-1:], real)
+    arrays_of = x0, start, coefficients, slopes, theta, shift if spread else grid
+    case = gpu.Case(make_simulate_mean, one_pass.made_of(dynamics, payoff, wanted, stream, spread), LANES)
     n_terms = 1 + len(wanted) + spread
-    tail = (
-        values[-1:].to(empty.dtype),
-        start,
-        coefficients,
-        slopes,
-        theta,
-        gpu.scratch(grid, 1) if shift is None else shift,
-    )
-    case = _case(dynamics, payoff, wanted, directions, stream, spread)
-    sums = _sums(case, stream, m, n_terms, tail)
-    table = gpu.scratch(grid, n_terms, m)
-    units = stream.n_paths // (2 if stream.antithetic else 1)
+    sums = _sums(case, stream, m, n_terms, arrays_of)
     gpu.launch(
-        gpu.Case(cuda_tree.make_table, (n_terms, spread)), gpu.blocks(m), sums, m, float(stream.n_paths), float(units),
-        tail[-1], table,
+        gpu.Case(cuda_tree.make_table, (n_terms, spread)), gpu.blocks(m), sums, m, float(stream.n_paths),
+        float(stream.n_paths // stream.unit), arrays_of[-1], table, row, table.shape[0] - 1,
     )  # fmt: skip
-    return table
 
 
-def _case(
-    dynamics: Dynamics, payoff: Payoff, wanted: tuple[int, ...], directions: list[int], stream: Stream, spread: bool
-) -> gpu.Case:
-    split = len(payoff.names)
-    tangents: Any = no_tangents
-    terms: Any = no_tangents
-    if wanted:
-        from fastlam import derivatives  # now: SymPy is needed for derivatives alone
-
-        own = tuple(p for p in wanted if p < split)
-        terms = derivatives.terms(payoff.value, dynamics.observe, split, own, len(directions))
-        if directions:
-            tangents = derivatives.tangents(dynamics.step, dynamics.n_coefficients, len(directions))
-    sizes = dynamics.n_coefficients, len(directions), split, len(wanted)
-    path, functional = (dynamics.step, dynamics.observe), (payoff.accumulate, payoff.value)
-    arguments = path, tangents, functional, terms, sizes, stream.real, stream.antithetic, spread
-    return gpu.Case(make_simulate_mean, arguments, LANES)
-
-
-def _sums(case: gpu.Case, stream: Stream, m: int, n_terms: int, tail: tuple[torch.Tensor, ...]) -> torch.Tensor:
+def _sums(case: gpu.Case, stream: Stream, m: int, n_terms: int, arrays_of: tuple[Any, ...]) -> Any:
     """Sums over all paths (m n_terms,): the tree over slabs of tiles, each an aligned power of two of them."""
     tiles = -(-stream.n_paths // TILE)
+    progress = one_pass.asked_for()
     slab = 1
     while slab < min(tiles, SLAB_TILES) and 2 * slab * m * n_terms * 8 <= SLAB_BYTES:
         slab *= 2
-    tree: list[tuple[int, torch.Tensor]] = []
-    for first in range(0, tiles, slab):
-        count = min(slab, tiles - first)
-        sums = gpu.scratch(tail[0], 1, count, m * n_terms)
-        gpu.launch(case, count, *_ordered(first, m, stream, tail), sums)
-        level, node = 0, gpu.fold(sums)[0]
-        while tree and tree[-1][0] == level:
-            level, node = level + 1, tree.pop()[1] + node
-        tree.append((level, node))
-    node = tree.pop()[1]
-    while tree:
-        node = tree.pop()[1] + node
-    return node.contiguous()
 
+    def slabs() -> Iterator[Any]:
+        for first in range(0, tiles, slab):
+            count = min(slab, tiles - first)
+            sums = gpu.scratch(arrays_of[0], 1, count, m * n_terms)
+            gpu.launch(case, count, first, m, stream.n_paths, *words(stream), *arrays_of, sums)
+            yield gpu.fold(sums)[0]
+            if progress is not None:
+                gpu.framework(sums).wait(sums)
+                one_pass.tell(progress, min(stream.n_paths, (first + count) * TILE), stream.n_paths)
 
-def _ordered(first: int, m: int, stream: Stream, tail: tuple[torch.Tensor, ...]) -> tuple[Any, ...]:
-    return (first, m, stream.n_paths, *words(stream), *tail)
+    return fold_in_order(slabs())

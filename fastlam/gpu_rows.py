@@ -1,10 +1,11 @@
-"""Rows of a tensor on a GPU: means of a functional, and its slopes in x. The same as rows.py, and the same bits."""
+"""Rows of an array on a GPU: means of a functional, and its slopes in x. The same as rows.py, and the same bits."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from fastlam import arrays, gpu
@@ -12,9 +13,11 @@ from fastlam.elements import Element, Payoff
 from fastlam.kernels import cuda_mean
 from fastlam.kernels.cpu import TILE
 from fastlam.kernels.identity import identity, no_tangents
-from fastlam.kernels.square import square_slope
+from fastlam.kernels.square import add_square, square_slope
+from fastlam.rows import check_index, check_index_form, means_shape
 
 MOST_BLOCKS = 2**16 - 1  # that a grid has in its second direction
+SLAB_BYTES = 2**28  # that are copied to a GPU at a time
 
 
 class Rows(NamedTuple):
@@ -25,28 +28,57 @@ class Rows(NamedTuple):
     inner: int
     inner_stride: int
 
-    def aligned(self, x: torch.Tensor) -> bool:
-        """Does each begin at a multiple of 16 bytes?"""
-        places = x.data_ptr(), self.outer_stride * x.itemsize, self.inner_stride * x.itemsize
-        return not any(place % 16 for place in places)
+
+def rows_of(x: Any) -> tuple[Any, Rows, bool]:
+    """x, copied where no kernel reads it in place; where its rows start; does each at a multiple of 16 bytes?"""
+    on = gpu.framework(x)
+    x = on.memory(x)
+    apart, shape = on.strides(x), x.shape
+    uneven = any(apart[a] != apart[a + 1] * shape[a + 1] for a in range(1, len(shape) - 2))
+    if uneven or (shape[-1] > 1 and apart[-1] != 1):
+        x = on.contiguous(x)
+        apart = on.strides(x)
+    outer_stride, outer = (apart[0], shape[0]) if len(shape) > 1 else (0, 1)
+    walk = Rows(outer_stride, outer, math.prod(shape[1:-1]), apart[-2] if len(shape) > 2 else 0)
+    places = on.address(x), walk.outer_stride * x.itemsize, walk.inner_stride * x.itemsize
+    return x, walk, not any(place % 16 for place in places)
 
 
-def rows_of(x: torch.Tensor) -> tuple[torch.Tensor, Rows]:
-    """x, copied where no kernel reads it in place, and where its rows start."""
-    x = torch.zeros_like(x) if x._is_zerotensor() else x.detach().resolve_neg()
-    inner = x.shape[1:-1]
-    if x.shape[-1] > 1 and x.stride(-1) != 1:
-        x = x.contiguous()
-    if any(x.stride(a) != x.stride(a + 1) * x.shape[a + 1] for a in range(1, x.ndim - 2)):
-        x = x.contiguous()
-    outer_stride, outer = (x.stride(0), x.shape[0]) if x.ndim > 1 else (0, 1)
-    return x, Rows(outer_stride, outer, math.prod(inner), x.stride(-2) if inner else 0)
+def positions(x: Any, index: Any, caller: str) -> Any:
+    """`index`, checked, beside an array of CuPy. What is in memory of the CPU is checked whole."""
+    if index is None:
+        return None
+    on = gpu.framework(x)
+    if not arrays.is_cupy(index):
+        return on.beside(x, check_index(index, x.shape, caller))
+    check_index_form(index, x.shape, caller)
+    if index.device != x.device:
+        raise ValueError(f"{caller}: x is on {x.device}, but index is on {index.device}")
+    return index
 
 
-def means(
-    x: torch.Tensor, payoff: Payoff, theta: torch.Tensor, wanted: tuple[int, ...], index: torch.Tensor | None,
-    mean_real: str = "float64",
-) -> torch.Tensor:  # fmt: skip
+def square_means(x: Any, index: Any = None, mean_real: str | None = None) -> Any:
+    """Mean of x**2 over the last axis, by default in the dtype of x. Rows at positions outside x are NaN."""
+    return _means(x, (add_square, no_tangents), None, 0, 0, index, mean_real or arrays.dtype_name(x))[0]
+
+
+def host_square_means(x: Any, device: str | None) -> np.ndarray:
+    """The same in float64 on the CPU, of a matrix on a GPU, or on the CPU and brought to `device` a slab at a time."""
+    if arrays.on_gpu(x):
+        return arrays.host_array(square_means(x, mean_real="float64"), "fit: x")
+    step = max(1, SLAB_BYTES // (x.shape[1] * x.itemsize))
+    paths = arrays.host_array(x, "fit: x")
+    slabs = (torch.tensor(np.ascontiguousarray(paths[j : j + step])) for j in range(0, len(paths), step))
+    return torch.cat([square_means(slab.to(device), mean_real="float64") for slab in slabs]).cpu().numpy()
+
+
+def means_of_numbers(x: Any, payoff: Payoff, values: tuple[float, ...], index: Any) -> Any:
+    """Mean of a functional with these parameters over the last axis of an array of CuPy, in its dtype."""
+    theta, picked = gpu.numbers(x, values), positions(x, index, "mean")
+    return means(x, payoff, theta, (), picked, arrays.dtype_name(x))[0]
+
+
+def means(x: Any, payoff: Payoff, theta: Any, wanted: tuple[int, ...], index: Any, mean_real: str = "float64") -> Any:
     """As `rows.array_terms`: (1 + len(wanted), ...), of the dtype `mean_real`.
 
     Rows at positions outside x, for which nothing can be raised without waiting for the GPU, are NaN.
@@ -55,48 +87,52 @@ def means(
     if wanted:
         from fastlam.derivatives import terms  # now: SymPy is needed for derivatives alone
 
-        slopes = terms(payoff.value, identity, len(theta), wanted, 0)
-    shape = x.shape[:-1] if index is None else (*index.shape, *x.shape[1:-1])
-    x, walk = rows_of(x)
-    picked = x.new_empty(1, dtype=torch.int64) if index is None else index.long().contiguous()
-    n_rows, n, n_terms = math.prod(shape), x.shape[-1], 1 + len(wanted)
+        slopes = terms(payoff.value, identity, len(payoff.names), wanted, 0)
+    return _means(x, (payoff.accumulate, slopes), theta, len(payoff.names), len(wanted), index, mean_real)
+
+
+def _means(
+    x: Any, elements: tuple[Element, Element], theta: Any, n_parameters: int, n_slopes: int, index: Any, mean_real: str
+) -> Any:
+    shape = means_shape(x, index)
+    real, on = arrays.dtype_name(x), gpu.framework(x)
+    x, walk, aligned = rows_of(x)
+    picked = x if index is None else on.cast(index, "int64")  # any address, where there is none
+    n_rows, n, n_terms = math.prod(shape), x.shape[-1], 1 + n_slopes
+    n_index = 0 if index is None else math.prod(index.shape)
     blocks = -(-n // (cuda_mean.leaves_together(n_terms) * TILE))
-    sums = gpu.scratch(x, n_rows, blocks if blocks > 1 else 0, n_terms)
-    answer = torch.empty((n_rows, n_terms), dtype=getattr(torch, mean_real), device=x.device)
-    real = arrays.dtype_name(x)
-    arguments = payoff.accumulate, slopes, len(theta), len(wanted), real, mean_real, walk.aligned(x)
+    sums = gpu.scratch(x, n_rows, blocks, n_terms) if blocks > 1 else x
+    answer = gpu.empty(x, (n_terms, *shape), mean_real)
+    arguments = *elements, n_parameters, n_slopes, real, mean_real, aligned
     case = gpu.Case(cuda_mean.make_mean, arguments, cuda_mean.threads_together(n_terms))
-    gpu.launch(
-        case, (n_rows, min(blocks, MOST_BLOCKS)), x, picked, 0 if index is None else index.numel(), *walk, n, blocks,
-        theta, float(n), sums, answer,
-    )  # fmt: skip
+    grid = n_rows, min(blocks, MOST_BLOCKS)
+    theta = x if theta is None else theta
+    gpu.launch(case, grid, x, picked, n_index, *walk, n, blocks, theta, float(n), sums, answer)
     if blocks > 1:
         divide = gpu.Case(cuda_mean.make_divide, (mean_real,))
-        gpu.launch(divide, gpu.blocks(answer.numel()), gpu.fold(sums), answer.numel(), float(n), answer)
-    return answer.T.contiguous().reshape(n_terms, *shape)
+        gpu.launch(divide, gpu.blocks(n_rows * n_terms), gpu.fold(sums), n_rows, n_terms, float(n), answer)
+    return answer
 
 
-def slopes(
-    x: torch.Tensor, weights: torch.Tensor, index: torch.Tensor | None, theta: torch.Tensor,
-    slope: Element = square_slope,
-) -> torch.Tensor:  # fmt: skip
-    """As `rows.array_slopes`: the gradient in x of sum(weights * means of rows), rows that repeat adding up."""
-    answer = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    x, walk = rows_of(x)
-    n, n_rows = x.shape[-1], math.prod(x.shape[:-1])
-    weights = weights.double().contiguous()
-    picked = torch.empty(n_rows, dtype=torch.int64, device=x.device)
-    if index is None:
-        weights = weights / n
-    else:
-        by_row = gpu.scratch(x, n_rows)
-        gpu.launch(
-            gpu.Case(cuda_mean.make_weigh), gpu.blocks(n_rows), weights, index.long().contiguous(), index.numel(),
-            walk.outer, walk.inner, float(n), by_row, picked,
-        )  # fmt: skip
-        weights = by_row
-    case = gpu.Case(cuda_mean.make_slope, (slope, len(theta), arrays.dtype_name(x)))
-    grid = gpu.blocks(n), min(n_rows, MOST_BLOCKS)
+def slopes(x: Any, weights: Any, index: Any, theta: Any = None, slope: Element = square_slope, count: int = 0) -> Any:
+    """As `rows.array_slopes`: the gradient in x of sum(weights * means of rows), rows that repeat adding up.
+
+    `theta` holds `count` parameters of the functional. Weights of positions outside x are left out.
+    """
+    on = gpu.framework(x)
+    shape, real, weight_real = x.shape, arrays.dtype_name(x), arrays.dtype_name(weights)
+    answer = gpu.empty(x, tuple(shape), real)
+    x, walk, _ = rows_of(x)
+    n, n_rows = shape[-1], math.prod(shape[:-1])
+    by_row, picked = gpu.scratch(x, n_rows), gpu.empty(x, (n_rows,), "int64")
+    n_index = -1 if index is None else math.prod(index.shape)
+    positions = picked if index is None else on.cast(index, "int64")
+    weights = on.contiguous(on.memory(weights))
+    weigh = gpu.Case(cuda_mean.make_weigh, (weight_real,))
+    gpu.launch(weigh, gpu.blocks(n_rows), weights, positions, n_index, walk.outer, walk.inner, float(n), by_row, picked)
+    case = gpu.Case(cuda_mean.make_slope, (slope, count, real))
     apart = walk.outer_stride, walk.inner, walk.inner_stride
-    gpu.launch(case, grid, x, *apart, n_rows, n, theta, weights, picked, 0 if index is None else 1, answer)
+    theta = by_row if theta is None else theta
+    grid = gpu.blocks(n), min(n_rows, MOST_BLOCKS)
+    gpu.launch(case, grid, x, *apart, n_rows, n, theta, by_row, picked, answer)
     return answer

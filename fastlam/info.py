@@ -15,7 +15,11 @@ import torch
 from fastlam import arrays, threads
 
 VERSIONS = ("fastlam", "numpy", "numba", "llvmlite", "torch")
-CUDA_PACKAGES = {"numba-cuda": "numba_cuda", "cuda-core": "cuda.core"}  # what fastlam[cuda12], fastlam[cuda13] bring
+CUDA_PACKAGES = {  # what fastlam[cuda12], fastlam[cuda13] bring
+    "numba-cuda": "numba_cuda",
+    "cuda-core": "cuda.core",
+    "cuda-bindings": "cuda.bindings.nvjitlink",
+}
 TOOLKIT = ("nvvm", "nvrtc", "nvJitLink")
 
 
@@ -42,6 +46,24 @@ def facts() -> list[tuple[str, str]]:
         ("memory", f"{arrays.available_memory() / 1e9:,.1f} GB available"),
         *_cuda(),
     ]
+
+
+def missing_for_cuda() -> list[str]:
+    """What a GPU needs and is not here, each with what brings it."""
+    _, _, fault = driver = _driver()
+    extra = _extra(driver[0])
+    missing = [f"a working NVIDIA driver ({fault})"] if fault else []
+    missing += [f"the package {name} ({extra})" for name in CUDA_PACKAGES if not _package(name)]
+    missing += [f"the library {name} ({extra})" for name in TOOLKIT if not _toolkit_library(name)]
+    return missing
+
+
+def _extra(version: int) -> str:
+    return f'pip install "fastlam[{"cuda12" if version and version < 13000 else "cuda13"}]"'
+
+
+def _package(name: str) -> str | None:
+    return _version(name) if _findable(CUDA_PACKAGES[name]) else None
 
 
 def _version(package: str) -> str | None:
@@ -80,17 +102,9 @@ def _vectors() -> str:
 
 def _cuda() -> list[tuple[str, str]]:
     version, devices, fault = _driver()
-    extra = f'pip install "fastlam[{"cuda12" if version and version < 13000 else "cuda13"}]"'
-    missing = [f"a working NVIDIA driver ({fault})"] if fault else []
-    rows = []
-    for package, module in CUDA_PACKAGES.items():
-        found = _version(package) if _findable(module) else None
-        rows.append((package, found or f"missing: {extra}"))
-        missing += [] if found else [f"the package {package} ({extra})"]
-    for library in TOOLKIT:
-        where = _toolkit_library(library)
-        rows.append((library, where or f"missing: {extra}"))
-        missing += [] if where else [f"the library {library} ({extra})"]
+    extra, missing = _extra(version), missing_for_cuda()
+    rows = [(package, _package(package) or f"missing: {extra}") for package in CUDA_PACKAGES]
+    rows += [(library, _toolkit_library(library) or f"missing: {extra}") for library in TOOLKIT]
     rows.append(("cupy", _cupy() or f"missing, needed only for CuPy arrays: {extra}"))
     rows.append(("numba.cuda", _numba_cuda()))
     rows.append(("torch's CUDA", torch.version.cuda or "none: this torch is built for the CPU"))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from fastlam import parameters
-from fastlam.arrays import array_of
+from fastlam.arrays import array_of, check_float
 from fastlam.attach import (
     COMPILED,
     FirstOrder,
@@ -21,49 +21,60 @@ from fastlam.attach import (
     under_transform,
     without_derivatives,
 )
-from fastlam.autograd import check_index
+from fastlam.autograd import check_beside_on_gpu, check_index
+from fastlam.devices import gpu_part
 from fastlam.elements import record
-from fastlam.rows import array_slopes, array_terms, check_rows
+from fastlam.parameters import CPU
+from fastlam.rows import array_slopes, array_terms, check_rows, check_weight, means_shape
 
 _library = torch.library.Library("fastlam", "FRAGMENT")
 _library.define("mean(Tensor x, Tensor theta, Tensor? index, int payoff, int[] wanted) -> Tensor")
 _library.define("mean_slopes(Tensor x, Tensor theta, Tensor weight, Tensor? index, int payoff) -> Tensor")
 
 
-def _mean_cpu(
+def _mean(
     x: torch.Tensor, theta: torch.Tensor, index: torch.Tensor | None, payoff: int, wanted: list[int]
 ) -> torch.Tensor:
     check_rows(x, "mean")
-    picked = None if index is None else array_of(index)
     functional = record(payoff)
-    values = parameters.contiguous("mean", theta, len(functional.names))
-    return torch.from_numpy(array_terms(array_of(x), functional, values, tuple(wanted), picked))
+    if x.is_cuda:
+        check_beside_on_gpu(x, index, "mean", theta=theta)
+        values = parameters.contiguous("mean", theta, len(functional.names))
+        return gpu_part("gpu_rows", "mean: x").means(x, functional, values, tuple(wanted), index)
+    picked = None if index is None else array_of(index)
+    numbers = array_of(parameters.contiguous("mean", theta, len(functional.names)))
+    return torch.from_numpy(array_terms(array_of(x), functional, numbers, tuple(wanted), picked))
 
 
-def _mean_slopes_cpu(
+def _mean_slopes(
     x: torch.Tensor, theta: torch.Tensor, weight: torch.Tensor, index: torch.Tensor | None, payoff: int
 ) -> torch.Tensor:
     from fastlam.derivatives import slope  # now: SymPy is needed for derivatives alone
 
     check_rows(x, "mean_slopes")
-    picked = None if index is None else array_of(index)
     functional = record(payoff)
     values = parameters.contiguous("mean_slopes", theta, len(functional.names))
-    element = slope(functional.value, len(values))
-    slopes = array_slopes(array_of(x), array_of(weight), picked, element, values, "mean_slopes")
+    element = slope(functional.value, len(functional.names))
+    if x.is_cuda:
+        check_beside_on_gpu(x, index, "mean_slopes", theta=theta, weight=weight)
+        check_float(weight, "mean_slopes: weight")
+        check_weight(weight.shape, means_shape(x, index), "mean_slopes")
+        return gpu_part("gpu_rows", "mean_slopes: x").slopes(x, weight, index, values, element, len(functional.names))
+    picked = None if index is None else array_of(index)
+    slopes = array_slopes(array_of(x), array_of(weight), picked, element, array_of(values), "mean_slopes")
     return torch.from_numpy(slopes)
 
 
-_library.impl("mean", _mean_cpu, "CPU")
-_library.impl("mean_slopes", _mean_slopes_cpu, "CPU")
+for _key in ("CPU", "CUDA"):
+    _library.impl("mean", _mean, _key)
+    _library.impl("mean_slopes", _mean_slopes, _key)
 _library.impl("mean", without_derivatives(torch.ops.fastlam.mean, COMPILED), "Autograd")
 _library.impl("mean_slopes", without_derivatives(torch.ops.fastlam.mean_slopes, COMPILED), "Autograd")
 
 
 @torch.library.register_fake("fastlam::mean")
 def _mean_fake(x: torch.Tensor, theta: torch.Tensor, index: Any, payoff: int, wanted: list[int]) -> torch.Tensor:
-    rows = x.shape[:-1] if index is None else (*index.shape, *x.shape[1:-1])
-    return x.new_empty((1 + len(wanted), *rows), dtype=torch.float64)
+    return x.new_empty((1 + len(wanted), *means_shape(x, index)), dtype=torch.float64)
 
 
 @torch.library.register_fake("fastlam::mean_slopes")
@@ -101,7 +112,7 @@ class _Rows(torch.autograd.Function):
         x, theta, index = ctx.saved_tensors
         moved, of_value = tangents[:2]
         some, moved = (x, moved) if index is None else (x[index], moved[index])
-        ones = torch.ones(some.shape[:-1], dtype=torch.float64)
+        ones = torch.ones(some.shape[:-1], dtype=torch.float64, device=some.device)
         slopes = torch.ops.fastlam.mean_slopes(some.detach(), theta.detach(), ones, None, ctx.payoff)
         of_x = (FirstOrder.apply(slopes, some, theta) * moved).double().sum(-1)
         return of_x if of_value is None else of_x + of_value
@@ -140,8 +151,9 @@ def mean(x: torch.Tensor, payoff: int, named: Mapping[str, Any], index: Any) -> 
     """`fastlam.mean` for tensors, of the functional with this record and these parameters."""
     picked = check_index(index, x, "mean")
     values = tuple(named.values())
-    theta, wanted = parameters.vector("mean", tuple(named), values), parameters.wanted(values)
-    op = torch.ops.fastlam.mean if observed() or x.is_meta else _mean_cpu
+    theta = parameters.vector("mean", tuple(named), values, CPU if x.is_meta else x.device, "x")
+    wanted = parameters.wanted(values)
+    op = torch.ops.fastlam.mean if observed() or x.is_meta else _mean
     tracked = parameters.tracked(x)
     table = op(plain(x, tracked), plain(theta, bool(wanted)), picked, payoff, list(wanted))
     value = attach(theta, table[0], table[1:], wanted, x)

@@ -11,6 +11,7 @@ import torch
 
 from fastlam import arrays, autograd, mean_of, montecarlo, parameters, pathwise, rows
 from fastlam.attach import attach, refusing
+from fastlam.devices import gpu_part
 from fastlam.elements import record
 from fastlam.functionals import PathFunctional, Square, check_functional
 from fastlam.one_pass import mean_table, progress_to
@@ -61,16 +62,19 @@ def mean(functional: PathFunctional, x: Any, *, index: Any = None) -> Any:
     check_functional("mean", functional)
     if functional.handle == Square.handle:  # not a subclass with an element of its own
         return montecarlo.mean_square(x, functional.factor, index=index)
-    torch_like = arrays.is_torch(x, "mean: x")
+    kind = arrays.kind(x, "mean: x")
     rows.check_rows(x, "mean")
-    if torch_like:
+    if kind == "torch":
         answer = mean_of.mean(x, functional.handle, functional.parameters(), index)
         return autograd.check_lam(functional.factor, x, answer, "mean") * answer
     values = tuple(functional.parameters().values())
-    _check_no_tensors("mean: x", (*values, functional.factor))
-    terms = rows.array_terms(x, record(functional.handle), np.array(values, np.float64), (), index)
-    answer = terms[0].astype(arrays.dtype_name(x))
-    return montecarlo.check_lam(functional.factor, answer, "mean") * answer
+    _check_no_tensors("mean: x", (*values, functional.factor), kind)
+    payoff = record(functional.handle)
+    if kind == "cupy":
+        means = gpu_part("gpu_rows", "mean: x").means_of_numbers(x, payoff, values, index)
+    else:
+        means = arrays.rounded(rows.array_terms(x, payoff, np.array(values, np.float64), (), index)[0], x.dtype)
+    return montecarlo.times_lam(functional.factor, means, "mean")
 
 
 def simulate_mean(
@@ -205,24 +209,24 @@ def _simulate_mean(
     check_functional(name, functional)
     if not isinstance(process, Process):
         raise TypeError(f"{name}: process must be a diffusion such as fastlam.Brownian, but is {process!r}")
-    torch_like = check_times(name, times)
+    kind = check_times(name, times)
     which = stream(name, seed, first_path, n_paths, antithetic, dtype, times, MOST_PATHS)
     if not isinstance(return_stderr, (bool, np.bool_)):
         raise TypeError(f"{name}: return_stderr must be True or False, but is {return_stderr!r}")
     if return_stderr and which.antithetic and (which.first_path % 2 or which.n_paths % 2):
         raise ValueError(f"{name}: with antithetic and return_stderr, first_path and n_paths must be even: whole pairs")
     _check_progress(name, progress)
-    means = _tensor_means if torch_like else _array_means
+    means = _tensor_means if kind == "torch" else _array_means
     with progress_to(progress) if progress is not None else nullcontext():
         mean, stderr = means(name, functional, process, times, which, bool(return_stderr))
     return (mean, stderr) if return_stderr else mean
 
 
-def _check_no_tensors(name: str, values: tuple[Any, ...]) -> None:
+def _check_no_tensors(name: str, values: tuple[Any, ...], kind: str) -> None:
     """An array's answer is an array, which carries no gradient."""
     if any(isinstance(value, torch.Tensor) for value in values):
         argument = name.rsplit(" ", 1)[-1]
-        raise TypeError(f"{name} is a NumPy array, but a parameter is a tensor: pass torch.from_numpy({argument})")
+        raise TypeError(f"{name} is a {arrays.WHOSE[kind]} array, but a parameter is a tensor: pass torch.as_tensor({argument})")
 
 
 def _check_progress(name: str, progress: Any) -> None:
@@ -236,18 +240,23 @@ def _check_progress(name: str, progress: Any) -> None:
 
 def _array_means(name: str, functional: Any, process: Any, times: Any, which: Any, return_stderr: bool) -> Any:
     values = (*functional.parameters().values(), *process.parameters().values())
-    _check_no_tensors(f"{name}: times", (*values, functional.factor))
-    theta = np.array(values, np.float64)
+    _check_no_tensors(f"{name}: times", (*values, functional.factor), arrays.kind(times, f"{name}: times"))
     elements = record(process.handle), record(functional.handle)
-    table = mean_table(name, *elements, theta, (), time_grid(name, times), which, return_stderr)
-    mean = arrays.rounded(table[0], which.real)
+    if arrays.on_gpu(times):
+        paths = gpu_part("gpu_paths", f"{name}: times")
+        mean, stderr = paths.means_of_numbers(*elements, values, times, which, return_stderr)
+    else:
+        theta = np.array(values, np.float64)
+        table = mean_table(name, *elements, theta, (), time_grid(name, times), which, return_stderr)
+        mean, stderr = arrays.rounded(table[0], which.real), arrays.rounded(table[-1], which.real)
     factor = montecarlo.check_lam(functional.factor, mean, name)
-    return factor * mean, abs(factor) * arrays.rounded(table[-1], which.real) if return_stderr else None
+    return factor * mean, abs(factor) * stderr if return_stderr else None
 
 
 def _tensor_means(name: str, functional: Any, process: Any, times: Any, which: Any, return_stderr: bool) -> Any:
     names, values = zip(*functional.parameters().items(), *process.parameters().items(), strict=True)
-    theta, wanted = parameters.vector(name, names, values), parameters.wanted(values)
+    theta = parameters.vector(name, names, values, parameters.CPU if times.is_meta else times.device)
+    wanted = parameters.wanted(values)
     table = pathwise.table(name, theta, times, process.handle, functional.handle, wanted, which, return_stderr)
     real = getattr(torch, which.real)
     mean = attach(theta, table[0], table[1 : 1 + len(wanted)], wanted).to(real)

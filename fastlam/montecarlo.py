@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import torch
 
 from fastlam import arrays, autograd, parameters, rows, threads
+from fastlam.devices import gpu_part
 from fastlam.elements import Dynamics, record
 from fastlam.kernels import cpu
 from fastlam.kernels.launch import compiled
@@ -15,6 +17,7 @@ from fastlam.one_pass import PATH_NANOSECONDS, step_coefficients
 from fastlam.processes import Brownian, Process
 from fastlam.stream import Stream, check_times, path_dtype, stream, time_grid
 
+FEWER = "take fewer paths or times, or slices of the family by first_path"  # what to do where memory does not suffice
 TOUCH_BYTES = 2**23  # answers from which on new memory is cleared by all threads first
 CLEAR_NANOSECONDS = 0.1  # per byte, on one core
 
@@ -82,23 +85,43 @@ def simulate(
     """
     if not isinstance(process, Process):
         raise TypeError(f"simulate: process must be a diffusion such as fastlam.Brownian, but is {process!r}")
-    torch_like = check_times("simulate", times)
+    check_times("simulate", times)
     which = stream("simulate", seed, first_path, n_paths, antithetic, dtype, times)
-    grid, n, real = time_grid("simulate", times), which.n_paths, which.real
-    dynamics: Dynamics = record(process.handle)
-    *values, x0 = parameters.floats("simulate", process.parameters(), dynamics)
-    coefficients = step_coefficients("simulate", dynamics, grid, np.array(values), real)
-    if out is None:
-        size = len(grid) * n * np.dtype(real).itemsize
-        arrays.check_memory(size, "simulate", "take fewer paths or times, or slices of the family by first_path")
-        paths = out = _new_array((len(grid), n), real)
-        if torch_like:
-            out = torch.from_numpy(out)
-    else:
-        paths = _check_out(out, torch_like, (len(grid), n), real)
-    _fill_paths(paths, dynamics, coefficients, x0, which)
+    if out is not None:
+        _check_out(out, times, (times.shape[0], which.n_paths), which.real)
+    out = (_on_gpu if arrays.on_gpu(times) else _on_cpu)(process, times, which, out)
     if isinstance(out, torch.Tensor) and not out.is_inference():
         torch.autograd.graph.increment_version(out)  # as any operation in place: graphs that saved it must know
+    return out
+
+
+def _on_cpu(process: Process, times: Any, which: Stream, out: Any) -> Any:
+    grid, shape = time_grid("simulate", times), (times.shape[0], which.n_paths)
+    dynamics: Dynamics = record(process.handle)
+    *values, x0 = parameters.floats("simulate", process.parameters(), dynamics)
+    coefficients = step_coefficients("simulate", dynamics, grid, np.array(values), which.real)
+    if out is None:
+        arrays.check_memory(math.prod(shape) * np.dtype(which.real).itemsize, "simulate", FEWER)
+        paths = _new_array(shape, which.real)
+        out = torch.from_numpy(paths) if isinstance(times, torch.Tensor) else paths
+    else:
+        paths = arrays.host_array(out, "simulate: out")
+    _fill_paths(paths, dynamics, coefficients, x0, which)
+    return out
+
+
+def _on_gpu(process: Process, times: Any, which: Stream, out: Any) -> Any:
+    paths, gpu = (gpu_part(part, "simulate: times") for part in ("gpu_paths", "gpu"))
+    named, dynamics = process.parameters(), record(process.handle)
+    parameters.check_untracked("simulate", named)
+    if isinstance(times, torch.Tensor):
+        times = arrays.unwrapped(times, "simulate: times")
+        values = parameters.vector("simulate", tuple(named), tuple(named.values()), times.device).detach()
+    else:
+        values = gpu.numbers(times, parameters.floats("simulate", named, dynamics))
+    if out is None:
+        out = gpu.empty(times, (times.shape[0], which.n_paths), which.real, "simulate", FEWER)
+    paths.fill_paths(out, dynamics, paths.time_grid(times), values, which)
     return out
 
 
@@ -127,26 +150,38 @@ def _fill_paths(paths: np.ndarray, dynamics: Dynamics, coefficients: np.ndarray,
                 owners=(paths, coefficients))  # fmt: skip
 
 
-def _check_out(out: Any, torch_like: bool, shape: tuple[int, int], real: str) -> np.ndarray:
-    if arrays.is_torch(out, "simulate: out") != torch_like:
-        raise TypeError("simulate: out and times must be of one kind, both NumPy or both torch")
+def _check_out(out: Any, times: Any, shape: tuple[int, int], real: str) -> None:
+    """Raise unless paths can be written to `out`: of the kind of `times`, beside it, its rows apart."""
+    kind = arrays.kind(out, "simulate: out")
+    if kind != arrays.kind(times, "simulate: times"):
+        raise TypeError("simulate: out and times must be of one kind, both NumPy, both torch or both CuPy")
     if tuple(out.shape) != shape or arrays.dtype_name(out) != real:
         raise ValueError(
             f"simulate: out must have shape {shape} and dtype {real}, but has {tuple(out.shape)} and "
             f"{arrays.dtype_name(out)}"
         )
-    if getattr(out, "requires_grad", False):
+    if kind == "torch":
+        _check_tensor_out(out)
+    if arrays.on_gpu(times):
+        if out.device != times.device:
+            raise ValueError(f"simulate: times is on {times.device}, but out is on {out.device}")
+        step, last = gpu_part("gpu", "simulate: out").framework(out).strides(out)
+        whole = last == 1 or shape[1] == 1
+    else:
+        paths = arrays.host_array(out, "simulate: out")
+        if not paths.flags.writeable:
+            raise ValueError("simulate: out is read-only")
+        step, whole = paths.strides[0] // paths.itemsize, rows.readable(paths)
+    if not whole or (step < shape[1] and shape[0] > 1):
+        raise ValueError("simulate: out must have contiguous, aligned rows in native byte order that do not overlap")
+
+
+def _check_tensor_out(out: torch.Tensor) -> None:
+    if out.requires_grad:
         raise ValueError("simulate: out requires grad, but is written in place: pass out.detach()")
-    if torch_like and (out.is_meta or out.is_neg()):
+    if out.is_meta or out.is_neg():
         where = "is on meta, where tensors have no memory" if out.is_meta else "is a view that negates its memory"
         raise ValueError(f"simulate: out {where}: pass a tensor that can be written in place")
-    paths = arrays.array_of(out, "simulate: out") if torch_like else np.asarray(out)
-    if not paths.flags.writeable:
-        raise ValueError("simulate: out is read-only")
-    apart = paths.strides[0] >= shape[1] * paths.itemsize or shape[0] == 1
-    if not (rows.readable(paths) and apart):
-        raise ValueError("simulate: out must have contiguous, aligned rows in native byte order that do not overlap")
-    return paths
 
 
 def mean_square(x: Any, lam: Any = 1.0, *, index: Any = None) -> Any:
@@ -187,11 +222,9 @@ def mean_square(x: Any, lam: Any = 1.0, *, index: Any = None) -> Any:
 
     Source: README, "The promises"; fastlam.reference.mean_square is its specification.
     """
-    if arrays.is_torch(x, "mean_square: x"):
+    if arrays.kind(x, "mean_square: x") == "torch":
         return autograd.mean_square(x, lam, index)
-    rows.check_rows(x)
-    mean = rows.array_means(x, index, arrays.dtype_name(x))
-    return times_lam(lam, mean, "mean_square")
+    return times_lam(lam, _square_means(x, index, "mean_square"), "mean_square")
 
 
 def mean_square_value_and_grad(x: Any, lam: Any = 1.0, *, index: Any = None) -> tuple[Any, Any]:
@@ -221,25 +254,47 @@ def mean_square_value_and_grad(x: Any, lam: Any = 1.0, *, index: Any = None) -> 
     (array([5.]), array([2.5]))
     """
     caller = "mean_square_value_and_grad"
-    if arrays.is_torch(x, f"{caller}: x"):
+    if arrays.kind(x, f"{caller}: x") == "torch":
         return autograd.mean_square_value_and_grad(x, lam, index)
-    rows.check_rows(x, caller)
-    mean = rows.array_means(x, index, arrays.dtype_name(x), caller)
+    mean = _square_means(x, index, caller)
     return times_lam(lam, mean, caller), mean[()]
 
 
-def times_lam(lam: Any, mean: np.ndarray, caller: str) -> Any:
+def _square_means(x: Any, index: Any, caller: str) -> Any:
+    """Means of x**2 over the last axis of an array, NumPy's or CuPy's, in its dtype."""
+    rows.check_rows(x, caller)
+    if not arrays.on_gpu(x):
+        return rows.array_means(x, index, arrays.dtype_name(x), caller)
+    part = gpu_part("gpu_rows", f"{caller}: x")
+    return part.square_means(x, part.positions(x, index, caller))
+
+
+def times_lam(lam: Any, mean: Any, caller: str) -> Any:
     """`lam` times means that are rounded already, in their dtype; beyond it infinite, without a warning."""
     with np.errstate(over="ignore", invalid="ignore"):  # as a tensor's
         return check_lam(lam, mean, caller) * mean
 
 
-def check_lam(lam: Any, mean: np.ndarray, caller: str) -> np.ndarray:
-    """`lam` in the dtype of `mean`, of a shape that leaves the answer's alone."""
+def check_lam(lam: Any, mean: Any, caller: str) -> Any:
+    """`lam` in the dtype of `mean`, of a shape that leaves the answer's alone; with CuPy's means one of CuPy's."""
+    real = arrays.dtype_name(mean)
     if type(lam) is float:
-        return arrays.rounded(lam, mean.dtype.name)
-    lam = arrays.lam_array(lam, mean.dtype.name, caller, "an array of the kind of x (NumPy)")
+        return arrays.rounded(lam, real)[()]
+    if arrays.is_cupy(mean):
+        from fastlam import on_cupy  # now: CuPy is imported where the user did
+
+        return on_cupy.beside(mean, arrays.fit_lam(_cupy_lam(lam, mean, real, caller), mean.shape, caller))
+    lam = arrays.lam_array(lam, real, caller, "an array of the kind of x (NumPy)")
     return arrays.fit_lam(lam, mean.shape, caller)
+
+
+def _cupy_lam(lam: Any, mean: Any, real: str, caller: str) -> Any:
+    if not arrays.is_cupy(lam):
+        return arrays.lam_array(lam, real, caller, "an array of the kind of x (CuPy)")
+    if lam.device != mean.device:
+        raise ValueError(f"{caller}: x is on {mean.device}, but lam is on {lam.device}")
+    arrays.check_lam_dtype(lam, caller)
+    return lam.astype(real)
 
 
 def warmup(dtypes: Any = arrays.FLOATS) -> None:

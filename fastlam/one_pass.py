@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastlam import arrays, callers, threads
+from fastlam.devices import gpu_part
 from fastlam.elements import Dynamics, Payoff
 from fastlam.kernels import cpu
 from fastlam.kernels.cpu_coefficients import make_coefficients
@@ -18,8 +19,8 @@ from fastlam.kernels.cpu_simulate_mean import make_simulate_mean
 from fastlam.kernels.identity import no_tangents
 from fastlam.kernels.launch import compiled
 from fastlam.parameters import check_value
-from fastlam.rows import fold_neighbours
 from fastlam.stream import Stream
+from fastlam.tree import fold_in_order, fold_neighbours
 
 PATH_NANOSECONDS = {"float32": 0.8, "float64": 2.1}  # per normal on one core
 TERM_NANOSECONDS = 0.2  # besides, for each derivative
@@ -41,14 +42,44 @@ def progress_to(progress: Progress | None) -> Iterator[None]:
         _progress.reset(token)
 
 
+def asked_for() -> Progress | None:
+    """Whom to tell of the paths done."""
+    return _progress.get()
+
+
+def tell(progress: Progress | None, done: int, n_paths: int) -> None:
+    """Report to who asked for it."""
+    if progress is not None:
+        with progress_to(None):  # it may simulate too, of which it is not told
+            progress(done, n_paths)
+
+
+def made_of(
+    dynamics: Dynamics, payoff: Payoff, wanted: tuple[int, ...], stream: Stream, spread: bool
+) -> tuple[Any, ...]:
+    """What a `make_simulate_mean`, for the CPU or for GPUs, makes a kernel of; `wanted` as `mean_table` takes it."""
+    split = len(payoff.names)
+    own, n_directions = tuple(p for p in wanted if p < split), sum(p >= split for p in wanted)
+    tangents: Any = no_tangents
+    terms: Any = no_tangents
+    if wanted:
+        from fastlam import derivatives  # now: SymPy is needed for derivatives alone
+
+        terms = derivatives.terms(payoff.value, dynamics.observe, split, own, n_directions)
+        if n_directions:
+            tangents = derivatives.tangents(dynamics.step, dynamics.n_coefficients, n_directions)
+    path, functional = (dynamics.step, dynamics.observe), (payoff.accumulate, payoff.value)
+    sizes = dynamics.n_coefficients, n_directions, split, len(wanted)
+    return path, tangents, functional, terms, sizes, stream.real, stream.antithetic, spread
+
+
 def step_coefficients(name: str, dynamics: Dynamics, grid: np.ndarray, values: np.ndarray, real: str) -> np.ndarray:
     """What `step` takes at each time (m, n_coefficients), computed in float64 and rounded once.
 
     `values` are the parameters of the process without x0. ValueError, of the function `name`, where it is not finite.
     """
     exact = _along(dynamics.coefficients, grid, values, dynamics.n_coefficients)
-    with np.errstate(over="ignore"):
-        rounded = exact.astype(real)
+    rounded = arrays.rounded(exact, real)
     for j in np.flatnonzero(~np.isfinite(rounded).all(axis=1))[:1]:
         raise ValueError(
             f"{name}: the coefficients of the step to times[{j}] = {grid[j]} are {exact[j]}: not finite in {real}"
@@ -66,6 +97,7 @@ def mean_table(
     stream: Stream,
     stderr: bool = False,
     rounded_to: str | None = None,
+    device: str | None = None,
 ) -> np.ndarray:
     """Mean over paths of the functional at each time, its derivatives, its standard error: float64, a row each.
 
@@ -87,6 +119,8 @@ def mean_table(
         Add a row: the standard error, of independent pairs where paths are antithetic.
     rounded_to : str, optional
         The dtype to which the caller rounds the means, that of the paths by default: what it cannot hold is warned of.
+    device : str, optional
+        A GPU that computes it, as `devices.check_device` names it; by default the CPU does.
 
     Returns
     -------
@@ -94,17 +128,19 @@ def mean_table(
     """
     _check_values(name, dynamics, payoff, theta)
     problem = name, dynamics, payoff, theta
-    if not stderr:
-        answer = _Launch(*problem, wanted, grid, stream).sums(_progress.get()) / stream.n_paths
+    if device is not None:
+        paths = gpu_part("gpu_paths", name)
+        answer = paths.host_table(dynamics, payoff, theta, wanted, grid, stream, stderr, device)
+    elif not stderr:
+        answer = _Launch(*problem, wanted, grid, stream).sums(asked_for()) / stream.n_paths
     else:  # squares are summed about the value on one path or pair, so that what is left of them is not rounding
-        pair = 2 if stream.antithetic else 1
-        shift = _Launch(*problem, (), grid, stream._replace(n_paths=pair)).sums()[0] / pair
-        sums = _Launch(*problem, wanted, grid, stream, shift).sums(_progress.get())
+        shift = _Launch(*problem, (), grid, stream._replace(n_paths=stream.unit)).sums()[0] / stream.unit
+        sums = _Launch(*problem, wanted, grid, stream, shift).sums(asked_for())
         answer = sums / stream.n_paths
-        answer[-1] = _stderr(sums[-1], answer[0] - shift, stream.n_paths // (2 if stream.antithetic else 1))
+        answer[-1] = _stderr(sums[-1], answer[0] - shift, stream.n_paths // stream.unit)
     means = arrays.rounded(answer[0], rounded_to or stream.real)
     _warn_of(name, "mean", means, grid, ~np.isfinite(means), "the first that is not finite")
-    if stderr and stream.n_paths > (2 if stream.antithetic else 1):  # of one alone it is not known
+    if stderr and stream.n_paths > stream.unit:  # of one alone it is not known
         lost = np.isfinite(means) & ~np.isfinite(answer[-1])
         _warn_of(name, "standard error", answer[-1], grid, lost, "squares of the functional are beyond float64")
     return answer
@@ -143,7 +179,6 @@ class _Launch:
     ) -> None:  # fmt: skip
         real = stream.real
         split = len(payoff.names)
-        own = tuple(p for p in wanted if p < split)
         directions = [p - split for p in wanted if p >= split]
         values = np.ascontiguousarray(theta[split:-1])
         self.name, self.stream, self.m = name, stream, len(grid)
@@ -155,19 +190,7 @@ class _Launch:
         self.theta = np.ascontiguousarray(theta[:split])
         self.shift = np.zeros(1) if shift is None else shift
         self.nanoseconds = (PATH_NANOSECONDS[real] + TERM_NANOSECONDS * (self.n_terms - 1)) * self.m  # for a path
-        tangents: Any = no_tangents
-        terms: Any = no_tangents
-        if wanted:
-            from fastlam import derivatives  # now: SymPy is needed for derivatives alone
-
-            terms = derivatives.terms(payoff.value, dynamics.observe, split, own, len(directions))
-            if directions:
-                tangents = derivatives.tangents(dynamics.step, dynamics.n_coefficients, len(directions))
-        sizes = (dynamics.n_coefficients, len(directions), split, len(wanted))
-        self.kernel = compiled(
-            make_simulate_mean, (dynamics.step, dynamics.observe), tangents, (payoff.accumulate, payoff.value), terms,
-            sizes, real, stream.antithetic, shift is not None,
-        )  # fmt: skip
+        self.kernel = compiled(make_simulate_mean, *made_of(dynamics, payoff, wanted, stream, shift is not None))
 
     def sums(self, progress: Progress | None = None) -> np.ndarray:
         """Sums over all paths, a row for each term."""
@@ -180,22 +203,17 @@ class _Launch:
         if 8 * size * levels * slab > SLAB_BYTES:
             arrays.check_memory(8 * size * levels * slab, self.name, "take fewer times")
         memory = np.empty((slab, levels, size))
-        tree: list[tuple[int, np.ndarray]] = []  # nodes by level, of slabs
-        for first in range(0, n_chunks, slab):
-            count = min(slab, n_chunks - first)
-            done = min(n, (first + count) * tiles * cpu.TILE)
-            self._run(memory[:count], first, tiles, done - first * tiles * cpu.TILE)
-            level, node = 0, fold_neighbours(memory[:count, 0])
-            while tree and tree[-1][0] == level:
-                level, node = level + 1, tree.pop()[1] + node
-            tree.append((level, node))
-            if progress is not None:
-                with progress_to(None):  # it may simulate too, of which it is not told
-                    progress(done, n)
-        node = tree.pop()[1]
-        while tree:
-            node = tree.pop()[1] + node
-        return node.reshape(self.m, self.n_terms).T
+
+        def slabs() -> Iterator[np.ndarray]:
+            for first in range(0, n_chunks, slab):
+                count = min(slab, n_chunks - first)
+                done = min(n, (first + count) * tiles * cpu.TILE)
+                self._run(memory[:count], first, tiles, done - first * tiles * cpu.TILE)
+                yield fold_neighbours(memory[:count, 0])
+                tell(progress, done, n)
+
+        total: np.ndarray = fold_in_order(slabs())
+        return total.reshape(self.m, self.n_terms).T
 
     def _tiles(self, n_tiles: int) -> int:
         """Tiles of a chunk: a power of two, some milliseconds of work, and enough chunks for all threads."""

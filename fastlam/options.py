@@ -19,7 +19,7 @@ from fastlam.data import check_target
 
 SIMULATED = ("n_paths", "n_times", "dt", "horizon", "mu", "sigma", "x0", "dtype", "true_lam", "noise", "one_pass")
 READ = ("paths", "targets", "layout")
-NOT_IN_THE_RESULT = ("one_pass", "out", "threads", "debug")  # no bit of it depends on them
+NOT_IN_THE_RESULT = ("one_pass", "out", "threads", "device", "debug")  # no bit of it depends on them
 MAX_THREADS = 1024  # more than any machine is served by; some ten thousand can crash the process
 
 
@@ -100,6 +100,7 @@ OutFolder = Annotated[Path, option("Folder for fit.json and fit.png.", RUN)]
 OutFile = Annotated[Path, option("File: .npy, .npz (with times), .csv or .parquet.", RUN)]
 LayoutOfFile = Annotated[Layout, option("Rows by columns of the file.", RUN)]
 Threads = Annotated[int | None, option(f"Number of threads, at most {MAX_THREADS}; by default torch's.", RUN)]
+Device = Annotated[str, option("Where it is computed: cpu, cuda, or cuda:1 for the second GPU.", RUN)]
 Version = Annotated[bool, option("Print the version.", RUN, "--version")]
 Debug = Annotated[bool, option("Show the trace of an error.", RUN, "--debug")]
 

@@ -108,26 +108,34 @@ def check_value(name: str, number: float, least: float | None) -> None:
         raise ValueError(f"{name} must be at least {least:g}, but is {number}")
 
 
-def vector(name: str, names: Sequence[str], values: Sequence[Any]) -> torch.Tensor:
-    """The parameters' values (K,) in float64, differentiable in those that are tensors."""
+CPU = torch.device("cpu")  # whatever torch's default device is
+
+
+def vector(
+    name: str, names: Sequence[str], values: Sequence[Any], device: torch.device = CPU, beside: str = "times"
+) -> torch.Tensor:
+    """The parameters' values (K,) in float64 on the device of `beside`, differentiable in those that are tensors."""
     if not names:
-        return torch.empty(0, dtype=torch.float64, device="cpu")
-    return torch.stack([_scalar(f"{name}: {key}", value) for key, value in zip(names, values, strict=True)])
+        return torch.empty(0, dtype=torch.float64, device=device)
+    return torch.stack([_scalar(name, key, value, device, beside) for key, value in zip(names, values, strict=True)])
 
 
-def _scalar(name: str, value: Any) -> torch.Tensor:
-    if not isinstance(value, torch.Tensor):
-        return torch.tensor(value, dtype=torch.float64, device="cpu")  # whatever torch's default device is
+def _scalar(name: str, key: str, value: Any, device: torch.device, beside: str) -> torch.Tensor:
+    if not isinstance(value, torch.Tensor):  # a GPU has a number by a launch: a copy would be waited for
+        return torch.full((), value, dtype=torch.float64, device=device)
+    scalar = value.reshape(()).double()
+    if value.device == device:
+        return scalar
     if not value.is_cpu:
-        raise TypeError(f"{name} is on {value.device}, but this version computes on the CPU: pass its .cpu()")
-    return value.reshape(()).double()
+        raise ValueError(f"{name}: {beside} is on {device}, but {key} is on {value.device}")
+    return scalar * torch.ones((), dtype=torch.float64, device=device)
 
 
-def contiguous(name: str, theta: torch.Tensor, count: int) -> np.ndarray:
-    """The vector's memory, one float64 after the other, as kernels read it; ValueError unless it holds `count`."""
+def contiguous(name: str, theta: torch.Tensor, count: int) -> torch.Tensor:
+    """The vector, one float64 after the other, as kernels read it; ValueError unless it holds `count`."""
     if theta.shape != (count,):
         raise ValueError(f"{name}: theta must have shape {(count,)}, but has {tuple(theta.shape)}")
-    return np.ascontiguousarray(theta.detach().resolve_neg().numpy(), np.float64)
+    return theta.detach().double().resolve_neg().contiguous()
 
 
 def wanted(values: Sequence[Any]) -> tuple[int, ...]:
@@ -137,16 +145,22 @@ def wanted(values: Sequence[Any]) -> tuple[int, ...]:
 
 def floats(name: str, parameters: Mapping[str, Any], dynamics: Dynamics) -> list[float]:
     """The parameters' values, where no derivative in them is asked for."""
+    check_untracked(name, parameters)
     numbers = []
     for (key, value), least in zip(parameters.items(), dynamics.least, strict=True):
+        numbers.append(float(_scalar(name, key, value, CPU, "times") if isinstance(value, torch.Tensor) else value))
+        check_value(f"{name}: {key}", numbers[-1], least)
+    return numbers
+
+
+def check_untracked(name: str, parameters: Mapping[str, Any]) -> None:
+    """Raise TypeError where a derivative is asked for."""
+    for key, value in parameters.items():
         if isinstance(value, torch.Tensor) and tracked(value):
             raise TypeError(
                 f"{name}: {key} requires grad, but paths carry no gradient in it: pass {key}.item(), or "
                 f"call simulate_mean"
             )
-        numbers.append(float(value if not isinstance(value, torch.Tensor) else _scalar(f"{name}: {key}", value)))
-        check_value(f"{name}: {key}", numbers[-1], least)
-    return numbers
 
 
 def tracked(tensor: torch.Tensor) -> bool:

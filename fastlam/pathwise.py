@@ -12,7 +12,9 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from fastlam.arrays import array_of
 from fastlam.attach import COMPILED, by_loop, observed, plain, without_derivatives
+from fastlam.devices import gpu_part
 from fastlam.elements import record
 from fastlam.one_pass import mean_table
 from fastlam.parameters import contiguous
@@ -25,25 +27,29 @@ _library.define(
 )
 
 
-def _simulate_mean_cpu(
+def _simulate_mean(
     theta: torch.Tensor, times: torch.Tensor, dynamics: int, payoff: int, wanted: list[int], n_paths: int,
     stream: list[int], antithetic: bool, real: str, stderr: bool, name: str = "simulate_mean",
 ) -> torch.Tensor:  # fmt: skip
     seed, first = (low + (high << 32) for low, high in (stream[:2], stream[2:]))
     which = Stream(seed, first, n_paths, antithetic, real)
-    grid = time_grid(name, times)
     elements = record(dynamics), record(payoff)
     values = contiguous(name, theta, sum(len(element.names) for element in elements))
-    rows = mean_table(name, *elements, values, tuple(wanted), grid, which, stderr)
+    if times.is_cuda:
+        if theta.device != times.device:
+            raise ValueError(f"{name}: times is on {times.device}, but theta is on {theta.device}")
+        paths = gpu_part("gpu_paths", f"{name}: times")
+        return paths.mean_table(*elements, values, tuple(wanted), paths.time_grid(times), which, stderr)
+    rows = mean_table(name, *elements, array_of(values), tuple(wanted), time_grid(name, times), which, stderr)
     return torch.from_numpy(np.ascontiguousarray(rows))
 
 
-_alone = torch._disable_dynamo(_simulate_mean_cpu)  # type: ignore[attr-defined]  # its first call imports torch._dynamo
+_alone = torch._disable_dynamo(_simulate_mean)  # type: ignore[attr-defined]  # its first call imports torch._dynamo
 
 
 def _uncompiled(*arguments: Any) -> torch.Tensor:
     """The op's work; torch.compile, where it runs what it could not compile, must not look into SymPy and numba."""
-    return (_alone if "torch._dynamo" in sys.modules else _simulate_mean_cpu)(*arguments)
+    return (_alone if "torch._dynamo" in sys.modules else _simulate_mean)(*arguments)
 
 
 def table(
@@ -59,7 +65,8 @@ def table(
     return _uncompiled(*arguments, name)
 
 
-_library.impl("simulate_mean", _uncompiled, "CPU")
+for _key in ("CPU", "CUDA"):
+    _library.impl("simulate_mean", _uncompiled, _key)
 _library.impl("simulate_mean", without_derivatives(torch.ops.fastlam.simulate_mean, COMPILED), "Autograd")
 
 

@@ -19,6 +19,7 @@ from fastlam.kernels.cpu_mean_terms import make_mean_terms
 from fastlam.kernels.identity import identity, no_tangents
 from fastlam.kernels.launch import compiled
 from fastlam.kernels.square import add_square, square_slope
+from fastlam.tree import fold_neighbours
 
 BLOCK = cpu.BLOCK_TILES * cpu.TILE
 READ_NANOSECONDS = {"float32": 0.15, "float64": 0.3}  # per element on one core, for the choice of threads
@@ -119,9 +120,7 @@ def array_slopes(
     """Gradient in x of sum(weights * means of rows): weights slope(x, theta) / n, rows that repeat adding up."""
     real = arrays.dtype_name(x)
     rows = None if index is None else check_index(index, x.shape, caller)
-    shape = x.shape[:-1] if rows is None else rows.shape + x.shape[1:-1]
-    if weights.shape != shape:
-        raise ValueError(f"{caller}: weight must have shape {shape}, but has {weights.shape}")
+    check_weight(weights.shape, means_shape(x, rows), caller)
     weights = np.asarray(weights, np.float64) / x.shape[-1]
     if rows is None:
         answer = np.empty(x.shape, real)
@@ -169,14 +168,6 @@ def array_terms(x: np.ndarray, payoff: Payoff, theta: np.ndarray, wanted: tuple[
     return np.ascontiguousarray(means).reshape(-1, *walk.shape)
 
 
-def fold_neighbours(nodes: np.ndarray) -> np.ndarray:
-    """Add neighbours along the first axis until one is left, whatever is missing counting as zero."""
-    while len(nodes) > 1:
-        pairs = nodes[0 : len(nodes) - 1 : 2] + nodes[1::2]
-        nodes = np.concatenate([pairs, nodes[-1:]]) if len(nodes) % 2 else pairs
-    return nodes[0].copy()
-
-
 def warmup(real: str) -> None:
     """Compile the kernels of this module for one dtype of x."""
     for mean_real in {real, "float64"}:
@@ -208,6 +199,17 @@ def check_rows(x: Any, caller: str = "mean_square") -> None:
     arrays.check_float(x, f"{caller}: x")
     if x.ndim < 1 or 0 in x.shape:
         raise ValueError(f"{caller}: x must have at least one element and one axis, but has shape {tuple(x.shape)}")
+
+
+def check_weight(shape: tuple[int, ...], means: tuple[int, ...], caller: str) -> None:
+    """Raise ValueError unless a weight of this shape is one for each of the means."""
+    if tuple(shape) != tuple(means):
+        raise ValueError(f"{caller}: weight must have shape {tuple(means)}, but has {tuple(shape)}")
+
+
+def means_shape(x: Any, index: Any) -> tuple[int, ...]:
+    """Shape of the means over the last axis of x, an array or a tensor, or of its rows at `index`."""
+    return tuple(x.shape[:-1]) if index is None else (*index.shape, *x.shape[1:-1])
 
 
 def check_index(index: Any, shape: tuple[int, ...], caller: str = "mean_square") -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 
 import numpy as np
 
@@ -21,6 +20,7 @@ def square_means(
     wanted: tuple[int, ...] = (),
     progress: Callable[[int, int], None] | None = None,
     caller: str = "fit",
+    device: str | None = None,
 ) -> np.ndarray:
     """Mean over paths of x**2 at each time, and its derivatives: (1 + len(wanted), m) float64, in one pass.
 
@@ -42,6 +42,9 @@ def square_means(
         Called now and then as `progress(paths_done, n_paths)`.
     caller : str
         The function that was called, for messages.
+    device : str, optional
+        A GPU that computes it, as `devices.check_device` names it; by default the CPU does.
     """
-    with progress_to(progress) if progress is not None else nullcontext():
-        return mean_table(caller, dynamics, record(Square.handle), values, wanted, grid, which, rounded_to="float64")
+    problem = caller, dynamics, record(Square.handle), values
+    with progress_to(progress):
+        return mean_table(*problem, wanted, grid, which, rounded_to="float64", device=device)

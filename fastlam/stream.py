@@ -20,6 +20,11 @@ class Stream(NamedTuple):
     antithetic: bool
     real: str
 
+    @property
+    def unit(self) -> int:
+        """Paths that are one draw of the noise: a standard error counts units."""
+        return 2 if self.antithetic else 1
+
 
 def stream(
     name: str, seed: Any, first_path: Any, n_paths: Any, antithetic: Any, dtype: Any, times: Any, most: int = 2**62
@@ -50,27 +55,24 @@ def path_dtype(name: str, dtype: Any, times: Any) -> str:
     return kind
 
 
-def check_times(name: str, times: Any) -> bool:
-    """Return True for torch times, False for NumPy's; raise unless they have the form of a time grid."""
-    torch_like = arrays.is_torch(times, f"{name}: times")
+def check_times(name: str, times: Any) -> str:
+    """Whose array `times` is, as `arrays.kind` has it; raise unless it has the form of a time grid."""
+    kind = arrays.kind(times, f"{name}: times")
     if getattr(times, "requires_grad", False):
         raise TypeError(f"{name}: times requires grad, but paths carry no gradient in it: pass times.detach()")
-    if torch_like and not torch.compiler.is_compiling() and has_tangent(times):  # in compiled code the op sees it
+    if kind == "torch" and not torch.compiler.is_compiling() and has_tangent(times):  # in compiled code the op sees it
         raise TypeError(f"{name}: times has a tangent, but paths carry no derivative in it: pass times.detach()")
-    kind = arrays.dtype_name(times)
-    if kind not in arrays.FLOATS and not kind.startswith(("int", "uint")):
-        raise TypeError(f"{name}: times has dtype {kind}, but must be float32, float64 or an integer type")
+    dtype = arrays.dtype_name(times)
+    if dtype not in arrays.FLOATS and not dtype.startswith(("int", "uint")):
+        raise TypeError(f"{name}: times has dtype {dtype}, but must be float32, float64 or an integer type")
     if times.ndim != 1 or times.shape[0] == 0:
         raise ValueError(f"{name}: times must be 1-D with at least one time, but has shape {tuple(times.shape)}")
-    return torch_like
+    return kind
 
 
 def time_grid(name: str, times: Any) -> np.ndarray:
-    """`times` as float64, checked."""
-    if getattr(times, "is_meta", False):
-        raise ValueError(f"{name}: times is on meta, where tensors have no values")
-    if arrays.is_torch(times, f"{name}: times"):
-        times = arrays.array_of(times, f"{name}: times")
+    """`times` as float64 on the CPU, checked."""
+    times = arrays.host_array(times, f"{name}: times")
     grid: np.ndarray = np.asarray(times).astype(np.float64)
     for j in np.flatnonzero(~np.isfinite(grid))[:1]:
         raise ValueError(f"{name}: times must be finite, but times[{j}] = {grid[j]}")

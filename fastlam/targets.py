@@ -11,9 +11,7 @@ from fastlam import arrays
 
 def checked_targets(caller: str, k: Any, m: int, of: str) -> np.ndarray:
     """`k` as a float64 array (m,); raise TypeError or ValueError unless it is m finite numbers, one for each `of`."""
-    if getattr(k, "is_meta", False):
-        raise ValueError(f"{caller}: k is on meta, where tensors have no values")
-    targets = arrays.array_of(k, f"{caller}: k") if arrays.is_torch(k, f"{caller}: k") else k
+    targets = arrays.host_array(k, f"{caller}: k")
     if targets.dtype.kind not in "iu" and arrays.dtype_name(targets) not in arrays.FLOATS:
         raise TypeError(f"{caller}: k has dtype {targets.dtype}, but must be float32, float64 or of integers")
     targets = np.array(targets, np.float64)

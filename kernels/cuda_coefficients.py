@@ -1,24 +1,31 @@
-"""What steps take, computed on the GPU where times and parameters are: by the elements of cpu_coefficients.py."""
+"""What steps take, computed on the GPU where times and parameters are; and numbers brought there by a launch.
+
+The elements are those of cpu_coefficients.py.
+"""
 
 import numpy as np
 from numba import njit, types
 
 from .cuda import F64, I64, THREADS, D, I, cuda, make_load, make_store
 
+NUMBERS = 8  # that one launch brings
 
-def make_coefficients(coefficients, n_parameters, n_values, picks, dtype):
+
+def make_coefficients(coefficients, least, picks, dtype):
     """values[j, k] = coefficients(t, dt, parameters)[picks[k]], 0 where that is below 0, of the step to times[j].
 
-    Evaluated in float64 and rounded once. Where times do not increase, which nobody could raise for here, NaN.
+    Evaluated in float64 and rounded once. Where times do not increase or a parameter, x0 the last, is NaN or below its
+    `least`, which nobody could raise for here, NaN.
     """
-    load_theta, store, pick = make_load(n_parameters), make_store(len(picks)), _make_pick(picks)
+    store, pick, sound = make_store(len(picks)), _make_pick(picks), _make_sound(least)
+    load_theta, load_all = make_load(len(least) - 1), make_load(len(least))
 
     def fill(times, n_times, parameters, values):
         j = I64(cuda.blockIdx.x) * THREADS + cuda.threadIdx.x
         if j < n_times:
             t = times[j - 1] if j > 0 else F64(0)
             dt = times[j] - t
-            if not (dt > 0 or (j == 0 and dt == 0)):
+            if not (dt > 0 or (j == 0 and dt == 0)) or not sound(load_all(parameters, 0, 1)):
                 dt = F64(np.nan)
             store(values, j * len(picks), 1, pick(coefficients(t, dt, load_theta(parameters, 0, 1))))
 
@@ -48,3 +55,35 @@ def _make_pick(picks):
                 return (values[first], *rest(values))
 
     return pick
+
+
+def _make_sound(least):
+    """sound(values): is each at least the number at its place (None: any but NaN)?"""
+    if not least:
+
+        @njit(inline="always")
+        def sound(values):
+            return True
+
+    else:
+        first, rest = -np.inf if least[0] is None else float(least[0]), _make_sound(least[1:])
+
+        @njit(inline="always")
+        def sound(values):
+            return values[0] >= first and rest(values[1:])
+
+    return sound
+
+
+def make_numbers(dtype):
+    """values[i] = the i-th of the numbers that come with the launch, for i < count; a thread each."""
+    real = getattr(np, dtype)
+
+    def numbers(values, count, n0, n1, n2, n3, n4, n5, n6, n7):
+        i = cuda.threadIdx.x
+        low = n0 if i == 0 else n1 if i == 1 else n2 if i == 2 else n3
+        high = n4 if i == 4 else n5 if i == 5 else n6 if i == 6 else n7
+        if i < count:
+            values[i] = real(low if i < 4 else high)
+
+    return numbers, types.void(types.CPointer(getattr(types, dtype)), I, *[types.float64] * NUMBERS)

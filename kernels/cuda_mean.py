@@ -74,7 +74,7 @@ def make_mean(accumulate, slopes, n_parameters, n_slopes, dtype, mean_dtype, ali
 
     Row r of x starts at element (index[r / inner] or r / inner) * outer_stride + (r mod inner) * inner_stride. Block
     (r, b) of threads adds the leaves of block b of row r, a warp a leaf at a time, four lanes a thread. Where a row is
-    one block its sums over divisor go to means[row, term], else `make_fold` goes on with sums[row, block, term].
+    one block its sums over divisor go to means[term, row], else `make_fold` goes on with sums[row, block, term].
     A position outside x, which nobody could raise for here, gives NaN.
     """
     n_terms = 1 + n_slopes
@@ -154,7 +154,7 @@ def make_mean(accumulate, slopes, n_parameters, n_slopes, dtype, mean_dtype, ali
             if thread < n_terms:
                 total = lanes[thread * LANES] if inside else F64(np.nan)
                 if blocks == 1:
-                    means[row * n_terms + thread] = mean_real(total / divisor)
+                    means[thread * I64(cuda.gridDim.x) + row] = mean_real(total / divisor)
                 else:
                     sums[(row * blocks + block) * n_terms + thread] = total
             cuda.syncthreads()
@@ -165,19 +165,23 @@ def make_mean(accumulate, slopes, n_parameters, n_slopes, dtype, mean_dtype, ali
 
 
 def make_divide(mean_dtype):
-    """means[i] = sums[i] / divisor."""
+    """means[term, row] = sums[row, term] / divisor."""
     mean_real = getattr(np, mean_dtype)
 
-    def divide(sums, n, divisor, means):
+    def divide(sums, n_rows, n_terms, divisor, means):
         i = I64(cuda.blockIdx.x) * THREADS + cuda.threadIdx.x
-        if i < n:
-            means[i] = mean_real(sums[i] / divisor)
+        if i < n_rows * n_terms:
+            row = i // n_terms
+            means[(i - row * n_terms) * n_rows + row] = mean_real(sums[i] / divisor)
 
-    return divide, types.void(D, I, types.float64, types.CPointer(getattr(types, mean_dtype)))
+    return divide, types.void(D, I, I, types.float64, types.CPointer(getattr(types, mean_dtype)))
 
 
-def make_weigh():
-    """row_weights[r] = sum, in order, of weights[i, c] / divisor with r = (index[i], c); picked[r]: is there any?"""
+def make_weigh(dtype):
+    """row_weights[r] = sum, in order, of weights[i, c] / divisor with r = (index[i], c); picked[r]: is there any?
+
+    Below 0, n_index says that there is no index: each row has its own weight.
+    """
 
     def weigh(weights, index, n_index, outer, inner, divisor, row_weights, picked):
         row = I64(cuda.blockIdx.x) * THREADS + cuda.threadIdx.x
@@ -185,28 +189,31 @@ def make_weigh():
             position = row // inner
             place = row - position * inner
             total, some = F64(0), I64(0)
+            if n_index < 0:
+                total, some = F64(weights[row]) / divisor, I64(1)
             i = 0
             while i < n_index:
                 at = index[i]
                 if at == position or at + outer == position:
-                    total += weights[i * inner + place] / divisor
+                    total += F64(weights[i * inner + place]) / divisor
                     some = I64(1)
                 i += 1
             row_weights[row] = total
             picked[row] = some
 
-    return weigh, types.void(D, K, I, I, I, types.float64, D, K)
+    R = types.CPointer(getattr(types, dtype))
+    return weigh, types.void(R, K, I, I, I, types.float64, D, K)
 
 
 def make_slope(slope_of, n_parameters, dtype):
     """out[row, i] = weights[row] * slope_of(x[row, i], parameters); rows of x as in `make_mean`, out contiguous.
 
-    Rows that are not picked are 0, where `n_picked` is not.
+    Rows that are not picked are 0.
     """
     real = getattr(np, dtype)
     load_theta = make_load(n_parameters)
 
-    def slope(x, outer_stride, inner, inner_stride, n_rows, n, parameters, weights, picked, n_picked, out):
+    def slope(x, outer_stride, inner, inner_stride, n_rows, n, parameters, weights, picked, out):
         i = I64(cuda.blockIdx.x) * THREADS + cuda.threadIdx.x
         row = I64(cuda.blockIdx.y)
         if i < n:
@@ -215,10 +222,10 @@ def make_slope(slope_of, n_parameters, dtype):
                 position = row // inner
                 start = position * outer_stride + (row - position * inner) * inner_stride
                 value = F64(0)
-                if n_picked == 0 or picked[row] != 0:
+                if picked[row] != 0:
                     value = weights[row] * slope_of(F64(x[start + i]), theta)
                 out[row * n + i] = real(value)
                 row += cuda.gridDim.y
 
     R = types.CPointer(getattr(types, dtype))
-    return slope, types.void(R, I, I, I, I, I, D, D, K, I, R)
+    return slope, types.void(R, I, I, I, I, I, D, D, K, R)

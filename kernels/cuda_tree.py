@@ -83,17 +83,24 @@ def make_fold():
 
 
 def make_table(n_terms, spread):
-    """table[term, time] = sums[time, term] / n_paths; with `spread` the last is a standard error, of n_units values."""
+    """table[0] = the means of the first term over n_paths; table[row], table[row + 1], ... = those of the others.
 
-    def table(sums, n_times, n_paths, n_units, shift, answer):
+    With `spread` the last term is none of them: table[last] = standard errors of the mean of n_units values, of which
+    it holds the sums of squares about `shift`.
+    """
+    n_added = n_terms - spread
+
+    def fill(sums, n_times, n_paths, n_units, shift, table, row, last):
         j = I64(cuda.blockIdx.x) * THREADS + cuda.threadIdx.x
         if j < n_times:
-            for term in range(n_terms):
-                answer[term * n_times + j] = sums[j * n_terms + term] / n_paths
+            mean = sums[j * n_terms] / n_paths
+            table[j] = mean
+            for term in range(1, n_added):
+                table[(row + term - 1) * n_times + j] = sums[j * n_terms + term] / n_paths
             if spread:
-                mean = answer[j] - shift[j]
-                variance = sums[j * n_terms + n_terms - 1] - n_units * (mean * mean)
+                mean -= shift[j]
+                variance = sums[j * n_terms + n_added] - n_units * (mean * mean)
                 variance = (F64(0) if variance < 0 else variance) / (n_units - 1)
-                answer[(n_terms - 1) * n_times + j] = math.sqrt(variance / n_units)
+                table[last * n_times + j] = math.sqrt(variance / n_units)
 
-    return table, types.void(D, I, types.float64, types.float64, D, D)
+    return fill, types.void(D, I, types.float64, types.float64, D, D, I, I)

@@ -10,11 +10,12 @@ from pathlib import Path
 import nvidia
 
 import fastlam
-from fastlam import derivatives
+from fastlam import derivatives, one_pass
 from fastlam.elements import record
 from fastlam.kernels import cuda, cuda_coefficients, cuda_mean, cuda_simulate_mean, cuda_tree
 from fastlam.kernels.identity import no_tangents
 from fastlam.kernels.square import square_slope
+from fastlam.stream import Stream
 
 PROCESSES = {
     "brownian": fastlam.Brownian(0.1, 0.3, 1.0),
@@ -51,24 +52,14 @@ def mean(functional, dtype, wanted=(), aligned=True):
 
 def simulate_mean(process, functional, dtype, wanted=(), antithetic=False, spread=False):
     """`wanted` as `fastlam.one_pass.mean_table` takes it."""
-    dynamics, payoff = record(PROCESSES[process].handle), record(FUNCTIONALS[functional].handle)
-    split = len(payoff.names)
-    own, directions = tuple(p for p in wanted if p < split), [p - split for p in wanted if p >= split]
-    slopes = tangents = no_tangents
-    if wanted:
-        slopes = derivatives.terms(payoff.value, dynamics.observe, split, own, len(directions))
-    if directions:
-        tangents = derivatives.tangents(dynamics.step, dynamics.n_coefficients, len(directions))
-    sizes = dynamics.n_coefficients, len(directions), split, len(wanted)
-    path, outcome = (dynamics.step, dynamics.observe), (payoff.accumulate, payoff.value)
-    arguments = path, tangents, outcome, slopes, sizes, dtype, antithetic, spread
+    elements = record(PROCESSES[process].handle), record(FUNCTIONALS[functional].handle)
+    arguments = one_pass.made_of(*elements, wanted, Stream(0, 0, 1, antithetic, dtype), spread)
     return cuda_simulate_mean.make_simulate_mean, arguments, cuda_simulate_mean.LANES
 
 
 def coefficients(process, dtype):
     dynamics = record(PROCESSES[process].handle)
-    n = dynamics.n_coefficients
-    arguments = dynamics.coefficients, len(dynamics.names) - 1, n, tuple(range(n)), dtype
+    arguments = dynamics.coefficients, dynamics.least, tuple(range(dynamics.n_coefficients)), dtype
     return cuda_coefficients.make_coefficients, arguments, cuda.THREADS
 
 
@@ -77,7 +68,7 @@ def coefficient_slopes(process, dtype):
     dynamics = record(PROCESSES[process].handle)
     n, n_parameters = dynamics.n_coefficients, len(dynamics.names) - 1
     element = derivatives.coefficient_slopes(dynamics.coefficients, n_parameters)
-    arguments = element, n_parameters, n_parameters * n, (*range(n), *[-1] * n), dtype
+    arguments = element, dynamics.least, (*range(n), *[-1] * n), dtype
     return cuda_coefficients.make_coefficients, arguments, cuda.THREADS
 
 
@@ -87,7 +78,7 @@ def both(make, *arguments, **named):
 
 def kernels():
     """name: (make, arguments, threads) of every kernel."""
-    cases = {"fold": (cuda_tree.make_fold, (), cuda.THREADS), "weigh": (cuda_mean.make_weigh, (), cuda.THREADS)}
+    cases = {"fold": (cuda_tree.make_fold, (), cuda.THREADS)}
     for dtype in ("float32", "float64"):
         for name in PROCESSES:
             cases[f"simulate {name} {dtype}"] = simulate(name, dtype)
@@ -109,6 +100,8 @@ def kernels():
         cases[f"mean polynomial {dtype}"] = mean("polynomial", dtype, (0, 1, 2, 3))
         cases[f"mean call {dtype}"] = mean("call", dtype, (0,))
         cases[f"slope {dtype}"] = (cuda_mean.make_slope, (square_slope, 0, dtype), cuda.THREADS)
+        cases[f"weigh {dtype}"] = (cuda_mean.make_weigh, (dtype,), cuda.THREADS)
+        cases[f"numbers {dtype}"] = (cuda_coefficients.make_numbers, (dtype,), cuda_coefficients.NUMBERS)
         cases[f"divide {dtype}"] = (cuda_mean.make_divide, (dtype,), cuda.THREADS)
     for spread in (False, True):
         cases[f"table {spread}"] = (cuda_tree.make_table, (3, spread), cuda.THREADS)

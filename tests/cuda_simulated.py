@@ -16,6 +16,7 @@ from fastlam import gpu, gpu_paths, gpu_rows, one_pass, rows
 from fastlam.elements import record
 from fastlam.kernels import cuda_mean, cuda_tree
 from fastlam.stream import Stream
+from fastlam.tree import fold_neighbours
 
 TIMES = np.cumsum([0.1, 0.2, 0.15, 0.3, 0.1, 0.2])
 SEED, FIRST = 2**63 + 7, 2**33 + 2
@@ -77,12 +78,16 @@ def check_coefficients(process, dtype):
     same(got.reshape(want.shape), want)
 
 
-def check_bad_times():
-    """What cannot be raised for on a GPU gives NaN from there on."""
+def check_bad_input():
+    """What cannot be raised for on a GPU gives NaN: times from the bad one on, parameters everywhere."""
     for times, bad in (([0.1, 0.1, 0.2], 1), ([-0.1, 0.2, 0.3], 0), ([0.1, np.nan, 0.3], 1)):
         got = np.zeros(6)
         run(coefficients("brownian", "float64"), 1, np.array(times), 3, values_of("brownian"), got)
         assert np.isnan(got.reshape(3, 2)).all(axis=1).argmax() == bad
+    for values in ([np.nan, 0.2, 0.0], [0.1, np.nan, 0.0], [0.1, -0.2, 0.0], [0.1, 0.2, np.nan]):
+        got = np.zeros(6)
+        run(coefficients("brownian", "float64"), 1, TIMES[:3], 3, np.array(values), got)
+        assert np.isnan(got).all()
 
 
 def check_simulate_mean(process, functional, dtype, wanted, n, antithetic=False, stderr=False):
@@ -108,7 +113,8 @@ def check_simulate_mean(process, functional, dtype, wanted, n, antithetic=False,
         answer = np.full(n_terms * m, np.nan)
         sums = fold(sums, 1, tiles, m * n_terms)
         units = float(n_paths // unit)
-        run((cuda_tree.make_table, (n_terms, spread), 256), 1, sums, m, float(n_paths), units, shift, answer)
+        case = cuda_tree.make_table, (n_terms, spread), 256
+        run(case, 1, sums, m, float(n_paths), units, shift, answer, 1, n_terms - 1)
         return answer.reshape(n_terms, m)
 
     got = table(wanted, n, table((), unit, no_shift)[0] if stderr else no_shift)
@@ -134,9 +140,9 @@ def check_mean(functional, dtype, wanted, shape, aligned, leaves=None):
     )  # fmt: skip
     if blocks > 1:
         sums = fold(sums, 4, blocks, n_terms)
-        run((cuda_mean.make_divide, (dtype,), 256), blocks_of(means.size), sums, means.size, float(n), means)
+        run((cuda_mean.make_divide, (dtype,), 256), blocks_of(means.size), sums, 4, n_terms, float(n), means)
     want = rows.array_terms(x[:, :n], payoff, theta, wanted, index[:3]).T.astype(dtype)
-    got = means.reshape(4, n_terms)
+    got = means.reshape(n_terms, 4).T
     same(np.ascontiguousarray(got[:3]), np.ascontiguousarray(want))
     assert np.isnan(got[3]).all()
 
@@ -149,9 +155,9 @@ def check_slopes():
     by_row, out = np.full(12, np.nan), np.full(x.shape, np.nan, np.float32)
     x[1, 0, 0] = np.inf  # of a row that is not picked
     picked = np.full(12, -1)
-    run((cuda_mean.make_weigh, (), 256), 1, weights.ravel(), index, 5, 4, 3, 37.0, by_row, picked)
+    run((cuda_mean.make_weigh, ("float64",), 256), 1, weights.ravel(), index, 5, 4, 3, 37.0, by_row, picked)
     make = cuda_mean.make_slope, (rows.square_slope, 0, "float32"), 256
-    run(make, (1, 2), x.ravel(), 3 * 37, 3, 37, 12, 37, np.zeros(1), by_row, picked, 12, out.ravel())
+    run(make, (1, 2), x.ravel(), 3 * 37, 3, 37, 12, 37, np.zeros(1), by_row, picked, out.ravel())
     same(out, rows.array_slopes(x, weights, index))
 
 
@@ -159,7 +165,7 @@ def check_fold():
     """Any number of nodes, of several rows and terms."""
     for blocks in (2, 15, 16, 17, 33, 300):
         sums = np.random.default_rng(blocks).standard_normal((3, blocks, 2))
-        want = np.stack([rows.fold_neighbours(row.copy()) for row in sums])
+        want = np.stack([fold_neighbours(row.copy()) for row in sums])
         same(fold(sums.ravel(), 3, blocks, 2).reshape(3, 2), want)
 
 
@@ -167,6 +173,9 @@ def simulated_launch(case, grid, *values):
     """`gpu.launch` on the CPU: a tensor goes as the memory from its address on."""
 
     def memory(value):
+        if isinstance(value, np.ndarray):
+            size = (value.base if value.base is not None else value).size
+            return np.lib.stride_tricks.as_strided(value, (size,), (value.itemsize,))
         if isinstance(value, ctypes.c_uint64):
             return np.uint64(value.value)
         if not isinstance(value, torch.Tensor):
@@ -181,7 +190,7 @@ def check_launches_of_rows():
     """What is launched for tensors, with every launch simulated: layouts, index, blocks, gradient."""
     gpu.launch = simulated_launch
     payoff, theta = record(FUNCTIONALS["polynomial"].handle), torch.tensor([0.5, 0.1, -0.2, 0.3], dtype=torch.float64)
-    square, nothing = record(fastlam.Square.handle), torch.empty(0, dtype=torch.float64)
+    square = record(fastlam.Square.handle)
     base = torch.randn(3, 2, 4, 1100, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     index = torch.tensor([[2, -3], [0, 2]])
     for x in (base[0, 0], base[0, 0, 0], base[1, :, :2, 1:900], base[:, :, 1], base[..., :5].mT, base[0, :, 2, ::3]):
@@ -191,15 +200,15 @@ def check_launches_of_rows():
             place = None if picked is None else picked % x.shape[0]
             same(gpu_rows.means(x, payoff, theta, (0, 2), place).numpy(), want)
             want = rows.array_means(x.numpy(), None if at is None else at.numpy(), "float64")
-            same(gpu_rows.means(x, square, nothing, (), place)[0].numpy(), want)
+            same(gpu_rows.means(x, square, None, (), place)[0].numpy(), want)
     x = base[:, :, 1, :37]
     weights = torch.randn(2, 2, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     same(
-        gpu_rows.slopes(x, weights, index, nothing).numpy(),
+        gpu_rows.slopes(x, weights, index).numpy(),
         rows.array_slopes(x.numpy(), weights.numpy(), index.numpy()),
     )
     weights = weights[0].expand(3, 2, 2)[:, 0]
-    same(gpu_rows.slopes(x, weights, None, nothing).numpy(), rows.array_slopes(x.numpy(), weights.numpy()))
+    same(gpu_rows.slopes(x, weights, None).numpy(), rows.array_slopes(x.numpy(), weights.numpy()))
 
 
 def check_launches_of_paths():
@@ -240,7 +249,7 @@ CASES = {
         for m in (1, 2, 3, 4, 5, 8)
     ],
     "coefficients": lambda: [check_coefficients("ornstein_uhlenbeck", dtype) for dtype in ("float32", "float64")],
-    "bad times": check_bad_times,
+    "bad input": check_bad_input,
     "two tiles": lambda: check_simulate_mean("brownian", "square", "float32", (), 1100),
     "gradients": lambda: check_simulate_mean("brownian", "square", "float32", (0, 1, 2), 140),
     "standard error": lambda: check_simulate_mean("geometric_brownian", "square", "float64", (1,), 140, False, True),

@@ -236,7 +236,7 @@ def test_dtype_that_is_a_tensor():
 
 
 def test_parameter_without_a_value():
-    refused(simulate, {"process": fastlam.Brownian(torch.ones((), device="meta"))}, TypeError, "simulate: mu|meta")
+    refused(simulate, {"process": fastlam.Brownian(torch.ones((), device="meta"))}, ValueError, "simulate|mu|meta")
 
 
 def test_scheme_that_is_no_name():

@@ -29,7 +29,7 @@ LAM_DIFFUSION = fastlam.Diffusion("lam * x", "1", {"lam": 1.0, "x0": 1.0})
     [
         ({"process": 3}, TypeError, "process must be a diffusion such as fastlam.Brownian, but is 3"),
         ({"process": LAM_DIFFUSION}, ValueError, "the process has a parameter named lam"),
-        ({"times": [1.0]}, TypeError, "times must be a NumPy array or a torch tensor, but is list: pass np.asarray"),
+        ({"times": [1.0]}, TypeError, "times must be a NumPy array, a torch tensor or a CuPy array, but is list"),
         ({"times": TIMES[::-1]}, ValueError, "times must be strictly increasing"),
         ({"k": TIMES[1:]}, ValueError, r"k must have shape \(40,\), one target for each time, but has \(39,\)"),
         ({"k": TIMES * np.nan}, ValueError, r"k must be finite, but k\[0\] = nan"),

@@ -19,7 +19,7 @@ def changed(array, position, value):
 
 
 BAD = [
-    (TypeError, "fit: x must be a NumPy array or a torch tensor", {"x": X.tolist()}),
+    (TypeError, "fit: x must be a NumPy array, a torch tensor or a CuPy array", {"x": X.tolist()}),
     (TypeError, "x has dtype int64, but must be float32 or float64", {"x": X.astype(int)}),
     (TypeError, "masked", {"x": np.ma.array(X)}),
     (ValueError, r"x must have shape \(m, n\), but has \(200,\)", {"x": X[:, 0]}),
@@ -28,7 +28,7 @@ BAD = [
     (ValueError, "row 7 has mean square nan", {"x": changed(X, (7, 3), np.nan)}),
     (ValueError, "row 7 has mean square inf", {"x": changed(X, (7, 3), -np.inf)}),
     (ValueError, "x is zero at every training time", {"x": 0 * X}),
-    (TypeError, "fit: k must be a NumPy array or a torch tensor", {"k": K.tolist()}),
+    (TypeError, "fit: k must be a NumPy array, a torch tensor or a CuPy array", {"k": K.tolist()}),
     (TypeError, "k has dtype bool, but must be float32, float64 or of integers", {"k": K > 1}),
     (TypeError, "k has dtype bool", {"k": torch.as_tensor(K > 1)}),
     (TypeError, "k has dtype complex128", {"k": K + 0j}),

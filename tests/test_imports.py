@@ -21,11 +21,13 @@ AT_THE_TOP = {
     # the specification: NumPy alone
     "fastlam.reference": {"numpy"},
     # the ground: knows nothing of what is computed
-    "fastlam.arrays": {"numpy", "torch", "array_api_compat", "fastlam.control_groups"},
+    "fastlam.arrays": {"numpy", "torch", "fastlam.control_groups"},
     "fastlam.control_groups": set(),
     "fastlam.threads": {"numpy", "torch", "fastlam.kernels"},  # torch for its thread count
     "fastlam.elements": set(),
     "fastlam.callers": set(),
+    "fastlam.tree": {"numpy"},
+    "fastlam.devices": {"numpy", "torch"},
     "fastlam.stream": {"numpy", "torch", "fastlam.arrays", "fastlam.attach"},
     "fastlam.parameters": {"numpy", "torch", "fastlam.attach", "fastlam.elements"},
     # the diffusions and functionals: their elements
@@ -47,36 +49,46 @@ AT_THE_TOP = {
         "fastlam.printing",
     },
     # what launches kernels
-    "fastlam.rows": {"numpy", "torch", "fastlam.arrays", "fastlam.elements", "fastlam.threads", "fastlam.kernels"},
-    "fastlam.one_pass": {
-        *("numpy", "fastlam.arrays", "fastlam.callers", "fastlam.elements", "fastlam.kernels"),
-        *("fastlam.parameters", "fastlam.rows", "fastlam.stream", "fastlam.threads"),
+    "fastlam.rows": {
+        *("numpy", "torch", "fastlam.arrays", "fastlam.elements", "fastlam.threads", "fastlam.kernels"),
+        "fastlam.tree",
     },
-    # the same for tensors on a GPU
-    "fastlam.gpu": {"torch", "fastlam.kernels"},
-    "fastlam.gpu_rows": {"torch", "fastlam.arrays", "fastlam.elements", "fastlam.gpu", "fastlam.kernels"},
-    "fastlam.gpu_paths": {"torch", "fastlam.elements", "fastlam.gpu", "fastlam.kernels", "fastlam.stream"},
+    "fastlam.one_pass": {
+        *("numpy", "fastlam.arrays", "fastlam.callers", "fastlam.devices", "fastlam.elements", "fastlam.kernels"),
+        *("fastlam.parameters", "fastlam.stream", "fastlam.threads", "fastlam.tree"),
+    },
+    # the same for arrays on a GPU, torch's or CuPy's
+    "fastlam.on_torch": {"torch"},
+    "fastlam.on_cupy": {"cupy"},
+    "fastlam.gpu": {"torch", "fastlam.kernels", "fastlam.on_torch"},
+    "fastlam.gpu_rows": {
+        *("numpy", "torch", "fastlam.arrays", "fastlam.elements", "fastlam.gpu", "fastlam.kernels", "fastlam.rows"),
+    },
+    "fastlam.gpu_paths": {
+        *("torch", "fastlam.elements", "fastlam.gpu", "fastlam.kernels", "fastlam.one_pass", "fastlam.stream"),
+        "fastlam.tree",
+    },
     # what torch sees of them
     "fastlam.attach": {"torch", "fastlam.elements"},
-    "fastlam.autograd": {"numpy", "torch", "fastlam.arrays", "fastlam.attach", "fastlam.rows"},
+    "fastlam.autograd": {"numpy", "torch", "fastlam.arrays", "fastlam.attach", "fastlam.devices", "fastlam.rows"},
     "fastlam.pathwise": {
-        *("numpy", "torch", "fastlam.attach", "fastlam.elements", "fastlam.one_pass", "fastlam.parameters"),
-        "fastlam.stream",
+        *("numpy", "torch", "fastlam.arrays", "fastlam.attach", "fastlam.devices", "fastlam.elements"),
+        *("fastlam.one_pass", "fastlam.parameters", "fastlam.stream"),
     },
     "fastlam.mean_of": {
         *("torch", "fastlam.arrays", "fastlam.attach", "fastlam.autograd", "fastlam.elements", "fastlam.parameters"),
-        "fastlam.rows",
+        *("fastlam.devices", "fastlam.rows"),
     },
     # the public functions: check, allocate, launch
     "fastlam.montecarlo": {
         *("numpy", "torch", "fastlam.arrays", "fastlam.threads", "fastlam.kernels", "fastlam.elements"),
         *("fastlam.one_pass", "fastlam.parameters", "fastlam.processes", "fastlam.rows", "fastlam.autograd"),
-        "fastlam.stream",
+        *("fastlam.devices", "fastlam.stream"),
     },
     "fastlam.means": {
         *("numpy", "torch", "fastlam.arrays", "fastlam.attach", "fastlam.autograd", "fastlam.elements"),
         *("fastlam.functionals", "fastlam.mean_of", "fastlam.montecarlo", "fastlam.one_pass", "fastlam.parameters"),
-        *("fastlam.pathwise", "fastlam.processes", "fastlam.rows", "fastlam.stream"),
+        *("fastlam.devices", "fastlam.pathwise", "fastlam.processes", "fastlam.rows", "fastlam.stream"),
     },
     # what is built on them
     "fastlam.targets": {"numpy", "fastlam.arrays"},
@@ -90,14 +102,14 @@ AT_THE_TOP = {
     "fastlam.calibrate": {
         *("numpy", "fastlam", "fastlam.arrays", "fastlam.calibration_result", "fastlam.elements"),
         *("fastlam.identification", "fastlam.least_squares", "fastlam.means", "fastlam.parameters"),
-        *("fastlam.processes", "fastlam.square_means", "fastlam.stream", "fastlam.targets"),
+        *("fastlam.devices", "fastlam.processes", "fastlam.square_means", "fastlam.stream", "fastlam.targets"),
     },
     "fastlam.descent": {"numpy", "torch", "fastlam.kernels"},
     "fastlam.training": {"numpy", "torch", "fastlam.arrays", "fastlam.descent"},
     "fastlam.closed_form": {"numpy", "fastlam.descent"},
     "fastlam.fit": {
         *("numpy", "torch", "fastlam.arrays", "fastlam.closed_form", "fastlam.descent", "fastlam.fit_result"),
-        *("fastlam.fit_warnings", "fastlam.rows", "fastlam.targets", "fastlam.training"),
+        *("fastlam.devices", "fastlam.fit_warnings", "fastlam.rows", "fastlam.targets", "fastlam.training"),
     },
     "fastlam.fit_result": {"numpy", "fastlam.result_json"},
     "fastlam.fit_warnings": {"fastlam.descent", "fastlam.fit_result"},
@@ -112,16 +124,17 @@ AT_THE_TOP = {
     "fastlam.commands": {
         *("numpy", "typer"),
         *("fastlam", "fastlam.arrays", "fastlam.calibrate_command", "fastlam.data", "fastlam.options"),
-        *("fastlam.progress_bar", "fastlam.readers", "fastlam.training"),
+        *("fastlam.devices", "fastlam.progress_bar", "fastlam.readers", "fastlam.training"),
     },
     "fastlam.calibrate_command": {
         *("numpy", "typer", "rich"),
-        *("fastlam", "fastlam.data", "fastlam.options", "fastlam.processes", "fastlam.progress_bar"),
+        *("fastlam", "fastlam.data", "fastlam.devices", "fastlam.options", "fastlam.processes"),
+        "fastlam.progress_bar",
         *("fastlam.readers", "fastlam.result_file"),
     },
     "fastlam.fitted": {
         *("numpy", "fastlam", "fastlam.arrays", "fastlam.elements", "fastlam.fit", "fastlam.means"),
-        *("fastlam.montecarlo", "fastlam.parameters", "fastlam.plot", "fastlam.progress_bar", "fastlam.rows"),
+        *("fastlam.montecarlo", "fastlam.parameters", "fastlam.plot", "fastlam.progress_bar", "fastlam.devices"),
         *("fastlam.square_means", "fastlam.stream", "fastlam.targets", "fastlam.training"),
     },
     "fastlam.report": {
@@ -145,6 +158,9 @@ IN_FUNCTIONS = {
     },
     **{name: {"fastlam.schemes"} for name in ("fastlam.diffusion", "fastlam.functionals")},
     "fastlam.fit_result": {"fastlam.plot"},
+    "fastlam.gpu": {"fastlam.on_cupy"},  # CuPy where the user imported it
+    "fastlam.montecarlo": {"fastlam.on_cupy"},
+    "fastlam.devices": {"fastlam.info"},  # to say what is missing
     "fastlam.readers": {"pyarrow"},
     "fastlam.cli": {"rich", "typer", "fastlam.commands"},
     "fastlam.commands": {"fastlam.fitted", "fastlam.report", "fastlam.info"},
@@ -245,7 +261,7 @@ def test_bench_does_not_import_tests(path):
         ("from numba import njit\nfrom numba import cuda", {"numba", "numba.cuda"}, set()),
         ("import numba.cuda.libdevice", {"numba.cuda"}, set()),
         ("from .floats import fma", {"fastlam.kernels"}, set()),
-        ("from ..arrays import is_torch", {"fastlam.arrays"}, set()),
+        ("from ..arrays import kind", {"fastlam.arrays"}, set()),
         ("from fastlam import arrays, fit, simulate", {"fastlam.arrays", "fastlam.fit", "fastlam"}, set()),
         ("try:\n    import pyarrow\nexcept ImportError:\n    pass", {"pyarrow"}, set()),
         ("def f():\n    import torch.nn", set(), {"torch"}),

@@ -108,7 +108,7 @@ MASKED = np.ma.masked_array(np.ones((2, 2)), mask=[[True, False], [False, False]
     [
         (MASKED, "save_paths: x is a masked array, whose mask would be lost"),
         (np.ones((2, 2), object), "save_paths: x has dtype object, which would be pickled"),
-        ([[1.0, 2.0]], "save_paths: x must be a NumPy array or a torch tensor, but is list: pass np.asarray"),
+        ([[1.0, 2.0]], "save_paths: x must be a NumPy array, a torch tensor or a CuPy array, but is list: pass np.asarray"),
         (torch.ones(2, 2, dtype=torch.float16), "save_paths: x has dtype float16"),
     ],
     ids=["masked", "object", "list", "half"],
@@ -125,7 +125,7 @@ def test_save_refuses_what_a_file_would_lose(tmp_path, suffix, bad, message):
         (MASKED, "save_paths: times is a masked array, whose mask would be lost"),
         (np.array([1.0, None]), "save_paths: times has dtype object, which would be pickled"),
         (np.zeros(2, [("a", object)]), "save_paths: times has dtype .*, which would be pickled"),
-        ([1.0, 2.0], "save_paths: times must be a NumPy array or a torch tensor, but is list"),
+        ([1.0, 2.0], "save_paths: times must be a NumPy array, a torch tensor or a CuPy array, but is list"),
     ],
     ids=["masked", "object", "field", "list"],
 )

@@ -1,0 +1,77 @@
+"""Arrays of CuPy: their memory, and the stream that their work goes to. The same names as on_torch.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import cupy
+
+OutOfMemory = cupy.cuda.memory.OutOfMemoryError
+
+
+def device(x: Any) -> int:
+    """Number of the GPU that x is on."""
+    number: int = x.device.id
+    return number
+
+
+@contextmanager
+def current(number: int) -> Iterator[int]:
+    """Make this GPU the active one; gives the handle of the stream that CuPy works on there."""
+    with cupy.cuda.Device(number):
+        yield cupy.cuda.get_current_stream().ptr
+
+
+def memory(x: Any) -> Any:
+    """Itself: its memory holds its values."""
+    return x
+
+
+def address(x: Any) -> int:
+    """Where its first element is."""
+    place: int = x.data.ptr
+    return place
+
+
+def strides(x: Any) -> tuple[int, ...]:
+    """In elements."""
+    return tuple(stride // x.itemsize for stride in x.strides)
+
+
+def contiguous(x: Any) -> Any:
+    """Copied, unless each element comes after the one before it."""
+    with x.device:
+        return cupy.ascontiguousarray(x)
+
+
+def cast(x: Any, dtype: str) -> Any:
+    """In the dtype of this name, contiguous."""
+    with x.device:
+        return cupy.ascontiguousarray(x, dtype)
+
+
+def empty(like: Any, shape: tuple[int, ...], dtype: str) -> Any:
+    """New memory beside an array."""
+    with like.device:
+        return cupy.empty(shape, dtype)
+
+
+def beside(like: Any, array: Any) -> Any:
+    """An array of any kind as CuPy's, on the GPU that another is on."""
+    with like.device:
+        return cupy.asarray(array)
+
+
+def wait(x: Any) -> None:
+    """Wait for what the stream has to do."""
+    with x.device:
+        cupy.cuda.get_current_stream().synchronize()
+
+
+def free_bytes(number: int) -> int:
+    """What can still be had of the GPU's memory, what CuPy keeps for later included."""
+    with cupy.cuda.Device(number):
+        free: int = cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes()
+        return free

@@ -1,0 +1,65 @@
+"""Tensors of torch on a GPU: their memory, and the stream that their work goes to. The same names as on_cupy.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+OutOfMemory = torch.OutOfMemoryError
+
+
+def device(x: torch.Tensor) -> int:
+    """Number of the GPU that x is on."""
+    number: int = x.get_device()
+    return number
+
+
+@contextmanager
+def current(number: int) -> Iterator[int]:
+    """Make this GPU the active one; gives the handle of the stream that torch works on there."""
+    with torch.cuda.device(number):
+        yield torch.cuda.current_stream(number).cuda_stream
+
+
+def memory(x: torch.Tensor) -> torch.Tensor:
+    """Without its graph, and such that its memory holds its values."""
+    return torch.zeros_like(x) if x._is_zerotensor() else x.detach().resolve_neg()
+
+
+def address(x: torch.Tensor) -> int:
+    """Where its first element is."""
+    return x.data_ptr()
+
+
+def strides(x: torch.Tensor) -> tuple[int, ...]:
+    """In elements."""
+    return x.stride()
+
+
+def contiguous(x: torch.Tensor) -> torch.Tensor:
+    """Copied, unless each element comes after the one before it."""
+    return x.contiguous()
+
+
+def cast(x: torch.Tensor, dtype: str) -> torch.Tensor:
+    """In the dtype of this name, contiguous."""
+    return x.to(getattr(torch, dtype)).contiguous()
+
+
+def empty(like: torch.Tensor, shape: tuple[int, ...], dtype: str) -> torch.Tensor:
+    """New memory beside a tensor."""
+    return torch.empty(shape, dtype=getattr(torch, dtype), device=like.device)
+
+
+def wait(x: torch.Tensor) -> None:
+    """Wait for what the stream has to do."""
+    torch.cuda.current_stream(x.device).synchronize()
+
+
+def free_bytes(number: int) -> int:
+    """What can still be had of the GPU's memory, what torch keeps for later included."""
+    kept = torch.cuda.memory_reserved(number) - torch.cuda.memory_allocated(number)
+    free: int = torch.cuda.mem_get_info(number)[0] + kept
+    return free
