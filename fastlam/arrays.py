@@ -46,7 +46,9 @@ def kind(array: Any, name: str) -> str:
     if is_cupy(array):
         return "cupy"
     remedy = f": pass np.asarray({_tail(name)})" if isinstance(array, (list, tuple)) else ""
-    raise TypeError(f"{name} must be a NumPy array, a torch tensor or a CuPy array, but is {type(array).__name__}{remedy}")
+    raise TypeError(
+        f"{name} must be a NumPy array, a torch tensor or a CuPy array, but is {type(array).__name__}{remedy}"
+    )
 
 
 def is_cupy(array: Any) -> bool:

@@ -226,7 +226,9 @@ def _check_no_tensors(name: str, values: tuple[Any, ...], kind: str) -> None:
     """An array's answer is an array, which carries no gradient."""
     if any(isinstance(value, torch.Tensor) for value in values):
         argument = name.rsplit(" ", 1)[-1]
-        raise TypeError(f"{name} is a {arrays.WHOSE[kind]} array, but a parameter is a tensor: pass torch.as_tensor({argument})")
+        raise TypeError(
+            f"{name} is a {arrays.WHOSE[kind]} array, but a parameter is a tensor: pass torch.as_tensor({argument})"
+        )
 
 
 def _check_progress(name: str, progress: Any) -> None:

@@ -3,16 +3,14 @@
 `python cuda_simulated.py CASE` exits with 0 where all bits are the same. Small sizes: a thread is a system's thread.
 """
 
-import ctypes
 import sys
 
 import numpy as np
-import torch
 from cuda_cases import FUNCTIONALS, PROCESSES, coefficient_slopes, coefficients, mean, simulate, simulate_mean
 from numba import cuda
 
 import fastlam
-from fastlam import gpu, gpu_paths, gpu_rows, one_pass, rows
+from fastlam import one_pass, rows
 from fastlam.elements import record
 from fastlam.kernels import cuda_mean, cuda_tree
 from fastlam.stream import Stream
@@ -169,73 +167,6 @@ def check_fold():
         same(fold(sums.ravel(), 3, blocks, 2).reshape(3, 2), want)
 
 
-def simulated_launch(case, grid, *values):
-    """`gpu.launch` on the CPU: a tensor goes as the memory from its address on."""
-
-    def memory(value):
-        if isinstance(value, np.ndarray):
-            size = (value.base if value.base is not None else value).size
-            return np.lib.stride_tricks.as_strided(value, (size,), (value.itemsize,))
-        if isinstance(value, ctypes.c_uint64):
-            return np.uint64(value.value)
-        if not isinstance(value, torch.Tensor):
-            return value
-        size = value.untyped_storage().nbytes() // value.itemsize - value.storage_offset()
-        return value.detach().as_strided((size,), (1,)).numpy()
-
-    cuda.jit(case.make(*case.arguments)[0])[grid, case.threads](*map(memory, values))
-
-
-def check_launches_of_rows():
-    """What is launched for tensors, with every launch simulated: layouts, index, blocks, gradient."""
-    gpu.launch = simulated_launch
-    payoff, theta = record(FUNCTIONALS["polynomial"].handle), torch.tensor([0.5, 0.1, -0.2, 0.3], dtype=torch.float64)
-    square = record(fastlam.Square.handle)
-    base = torch.randn(3, 2, 4, 1100, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    index = torch.tensor([[2, -3], [0, 2]])
-    for x in (base[0, 0], base[0, 0, 0], base[1, :, :2, 1:900], base[:, :, 1], base[..., :5].mT, base[0, :, 2, ::3]):
-        for picked in (None, index) if x.ndim > 2 else (None,):
-            at = None if picked is None else picked % x.shape[0]
-            want = rows.array_terms(x.numpy(), payoff, theta.numpy(), (0, 2), None if at is None else at.numpy())
-            place = None if picked is None else picked % x.shape[0]
-            same(gpu_rows.means(x, payoff, theta, (0, 2), place).numpy(), want)
-            want = rows.array_means(x.numpy(), None if at is None else at.numpy(), "float64")
-            same(gpu_rows.means(x, square, None, (), place)[0].numpy(), want)
-    x = base[:, :, 1, :37]
-    weights = torch.randn(2, 2, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    same(
-        gpu_rows.slopes(x, weights, index).numpy(),
-        rows.array_slopes(x.numpy(), weights.numpy(), index.numpy()),
-    )
-    weights = weights[0].expand(3, 2, 2)[:, 0]
-    same(gpu_rows.slopes(x, weights, None).numpy(), rows.array_slopes(x.numpy(), weights.numpy()))
-
-
-def check_launches_of_paths():
-    """Coefficients, slabs, tops of trees, derivatives in several passes."""
-    gpu.launch = simulated_launch
-    process, functional = PROCESSES["ornstein_uhlenbeck"], FUNCTIONALS["polynomial"]
-    dynamics, payoff = record(process.handle), record(functional.handle)
-    theta = torch.tensor([*functional.parameters().values(), *process.parameters().values()], dtype=torch.float64)
-    grid = torch.from_numpy(TIMES[:3].copy())
-    out = torch.full((3, 40), torch.nan)
-    stream = Stream(SEED, FIRST, 37, True, "float32")
-    gpu_paths.fill_paths(out[:, :37], dynamics, grid, theta[4:], stream)
-    same(
-        out[:, :37].numpy().copy(),
-        fastlam.simulate(process, TIMES[:3], 37, seed=SEED, first_path=FIRST, antithetic=True, dtype="float32"),
-    )
-    gpu_paths.SLAB_TILES = 1
-    wanted = tuple(range(8))
-    stream = Stream(SEED, FIRST, 2 * 1024 + 12, False, "float64")
-    assert gpu_paths._parts(dynamics, payoff, wanted, "float32", True) == [wanted]
-    gpu_paths.times_together = lambda n_terms, n_tangents, dtype: 4 if n_tangents < 3 else 0
-    assert gpu_paths._parts(dynamics, payoff, wanted, "float64", True) == [(0, 1, 2, 3, 4, 5), (6, 7)]
-    got = gpu_paths.mean_table(dynamics, payoff, theta, (0, 4, 5, 7), grid, stream, True)
-    want = one_pass.mean_table("simulate_mean", dynamics, payoff, theta.numpy(), (0, 4, 5, 7), TIMES[:3], stream, True)
-    same(got.numpy(), want)
-
-
 CASES = {
     "simulate": lambda: [
         check_simulate(process, dtype, antithetic, 37)
@@ -270,8 +201,6 @@ CASES = {
     "mean of blocks": lambda: check_mean("polynomial", "float32", (0, 1, 2, 3), (2, 9000), True),
     "slopes": check_slopes,
     "fold": check_fold,
-    "launches of rows": check_launches_of_rows,
-    "launches of paths": check_launches_of_paths,
 }
 
 if __name__ == "__main__":

@@ -108,7 +108,10 @@ MASKED = np.ma.masked_array(np.ones((2, 2)), mask=[[True, False], [False, False]
     [
         (MASKED, "save_paths: x is a masked array, whose mask would be lost"),
         (np.ones((2, 2), object), "save_paths: x has dtype object, which would be pickled"),
-        ([[1.0, 2.0]], "save_paths: x must be a NumPy array, a torch tensor or a CuPy array, but is list: pass np.asarray"),
+        (
+            [[1.0, 2.0]],
+            "save_paths: x must be a NumPy array, a torch tensor or a CuPy array, but is list: pass np.asarray",
+        ),
         (torch.ones(2, 2, dtype=torch.float16), "save_paths: x has dtype float16"),
     ],
     ids=["masked", "object", "list", "half"],

@@ -76,7 +76,11 @@ OTHERS = [
     ({"times": TORCH_TIMES, "lam": torch.ones(2)}, ValueError, "lam|(2,)|(3,)"),
     ({"times": TORCH_TIMES, "lam": torch.ones(3).to_sparse()}, TypeError, "lam|layout|to_dense()"),
     ({"times": TORCH_TIMES, "lam": torch.ones(3, device="meta")}, ValueError, "lam|meta"),
-    ({"times": TORCH_TIMES, "process": fastlam.Brownian(torch.ones((), device="meta"))}, ValueError, "times is on cpu|mu|meta"),
+    (
+        {"times": TORCH_TIMES, "process": fastlam.Brownian(torch.ones((), device="meta"))},
+        ValueError,
+        "times is on cpu|mu|meta",
+    ),
     ({"antithetic": True, "return_stderr": True, "n_paths": 5}, ValueError, "n_paths|even|pairs"),
     ({"antithetic": True, "return_stderr": True, "first_path": 1}, ValueError, "first_path|even|pairs"),
     ({"return_stderr": 1}, TypeError, "return_stderr|True or False|1"),
