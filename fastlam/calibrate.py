@@ -86,7 +86,7 @@ def calibrate(
 
     Raises
     ------
-    RuntimeError, ImportError
+    OSError, ImportError
         No GPU, or a package that it needs is missing; what, and what brings it.
     TypeError, ValueError
         Bad arguments, named; a start at which k is not finite.

@@ -25,7 +25,7 @@ def gpu_part(part: str, name: str) -> Any:
 def check_device(name: str, device: Any) -> str | None:
     """None for the CPU, else the name of a GPU that is there: "cuda:0".
 
-    TypeError or ValueError for other devices; RuntimeError, with what is missing, where there is no GPU.
+    TypeError or ValueError for other devices; OSError, with what is missing, where there is no GPU.
     """
     if device is None:
         return None
@@ -39,7 +39,7 @@ def check_device(name: str, device: Any) -> str | None:
         return None
     count = torch.cuda.device_count()
     if not count:
-        raise RuntimeError(f"{name} is {device}, but {_missing()}")
+        raise OSError(f"{name} is {device}, but {_missing()}")
     number = torch.cuda.current_device() if asked.index is None else asked.index
     if number >= count:
         raise ValueError(f"{name} is {device}, but there are {count} GPUs, from cuda:0 on")

@@ -90,7 +90,7 @@ def fit(
 
     Raises
     ------
-    RuntimeError, ImportError
+    OSError, ImportError
         No GPU, or a package that it needs is missing; what, and what brings it.
     TypeError, ValueError
         Bad arguments; values in x or k that are not finite, with the first position; x that is zero everywhere; a

@@ -1,0 +1,117 @@
+"""What stands between an array on a GPU and its launch: shapes known ahead, devices that differ, what is missing."""
+
+import importlib
+import sys
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import fastlam
+from fastlam import devices, info
+
+CPU_ALONE = pytest.mark.skipif(torch.cuda.is_available(), reason="waits for a machine without a GPU")
+
+
+@pytest.fixture
+def fake():
+    """Tensors without memory, which may say that they are on any device."""
+    with FakeTensorMode() as mode:
+        yield mode
+
+
+def described(answer):
+    return tuple(answer.shape), answer.dtype, answer.device.type
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_shapes_of_rows_on_a_gpu(fake, dtype):
+    """Of the values and of the gradients' ops: autograd itself wants a torch with CUDA."""
+    x = torch.empty(3, 4, 5, dtype=dtype, device="cuda")
+    index = torch.empty(7, dtype=torch.int64, device="cuda")
+    lam = torch.empty((), device="cuda")
+    assert described(fastlam.mean_square(x, lam, index=index)) == ((7, 4), dtype, "cuda")
+    assert described(fastlam.mean_square(x, torch.tensor(0.25))) == ((3, 4), dtype, "cuda")
+    values = fastlam.mean_square_value_and_grad(x, 2.0)
+    assert [described(value) for value in values] == [((3, 4), dtype, "cuda")] * 2
+    weight = torch.empty(7, 4, dtype=dtype, device="cuda")
+    assert described(torch.ops.fastlam.mean_square_backward(x, weight, index)) == ((3, 4, 5), dtype, "cuda")
+    call, theta = fastlam.Functional("max(x - k, 0)", {"k": 1.0}), torch.empty(1, dtype=torch.float64, device="cuda")
+    table = torch.ops.fastlam.mean(x, theta, index, call.handle, [0])
+    assert described(table) == ((2, 7, 4), torch.float64, "cuda")
+    slopes = torch.ops.fastlam.mean_slopes(x, theta, weight, index, call.handle)
+    assert described(slopes) == ((3, 4, 5), dtype, "cuda")
+
+
+def test_shapes_of_one_pass_on_a_gpu(fake):
+    times = torch.empty(6, device="cuda")
+    theta = torch.empty(3, dtype=torch.float64, device="cuda")
+    handles = fastlam.Brownian.handle, fastlam.Square.handle
+    table = torch.ops.fastlam.simulate_mean(theta, times, *handles, [0, 2], 9, [1, 0, 0, 0], False, "float32", True)
+    assert described(table) == ((4, 6), torch.float64, "cuda")
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda there: fastlam.mean_square(there, index=torch.tensor([0])), "mean_square: x is on cuda:0, but index"),
+        (lambda there: fastlam.mean_square(there, torch.ones(3)), "mean_square: x is on cuda:0, but lam is on cpu"),
+        (lambda there: fastlam.mean_square(torch.ones(3, 4), there), "x is on cpu, but lam is on cuda:0"),
+        (
+            lambda there: fastlam.simulate_mean_square(
+                fastlam.Brownian(torch.empty(1, device="cuda")), torch.ones(1), 5, seed=1
+            ),
+            "times is on cpu, but mu is on cuda:0",
+        ),
+        (
+            lambda there: fastlam.simulate(
+                fastlam.Brownian(), torch.empty(4, device="cuda"), 5, seed=1, out=torch.empty(4, 5)
+            ),
+            "simulate: times is on cuda:0, but out is on cpu",
+        ),
+    ],
+)
+def test_devices_that_differ(fake, call, words):
+    with pytest.raises(ValueError, match=words):
+        call(torch.empty(3, 4, device="cuda"))
+
+
+@pytest.mark.parametrize("device", ["tpu", "mps", "meta", 3.5, "cuda:x"])
+def test_no_such_device(device):
+    x = torch.ones(2, 3)
+    with pytest.raises(ValueError, match="fit: device must be cpu, cuda or cuda:0"):
+        fastlam.fit(x, x[:, 0], device=device)
+
+
+def test_other_devices_are_refused(fake):
+    with pytest.raises(TypeError, match=r"x is on xpu:0, but must be on the CPU or on an NVIDIA GPU: pass x\.cpu"):
+        fastlam.mean_square(torch.empty(3, 4, device="xpu"))
+
+
+@CPU_ALONE
+def test_no_gpu(fastlam_):
+    x = torch.ones(2, 3)
+    words = r"fit: device is cuda, but missing: a working NVIDIA driver .*; a torch with CUDA \(this one"
+    with pytest.raises(OSError, match=words):
+        fastlam.fit(x, x[:, 0], device="cuda")
+    for command in (("fit",), ("simulate", "--out", "x.npy"), ("calibrate", "--targets", "k.npy")):
+        code, _, stderr = fastlam_(*command, "--device", "cuda")
+        assert code == 1
+        assert f"fastlam {command[0]}: error: --device is cuda, but missing: a working NVIDIA driver" in stderr
+
+
+def test_what_is_missing_is_named(monkeypatch):
+    for name in ("fastlam.gpu", "fastlam.kernels.cuda_launch"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    monkeypatch.setattr(info, "_package", lambda name: None if name == "cuda-bindings" else "1.2.3")
+    words = r'mean: x is on a GPU, but missing: .*the package cuda-bindings \(pip install "fastlam\[cuda1\d\]"\)'
+    with pytest.raises(ImportError, match=words):
+        devices.gpu_part("gpu", "mean: x")
+    importlib.invalidate_caches()
+
+
+def test_gpus_of_others(monkeypatch):
+    monkeypatch.setattr(torch.version, "hip", "6.0")
+    with pytest.raises(TypeError, match="mean: x is on a GPU of AMD"):
+        devices.gpu_part("gpu_rows", "mean: x")
