@@ -128,6 +128,12 @@ _library.impl("attach", _value, "CompositeExplicitAutograd")
 _library.impl("attach", _AttachPlain.apply, "Autograd")
 
 
+def _picked(theta: torch.Tensor, wanted: tuple[int, ...]) -> torch.Tensor:
+    """theta[wanted], for which a GPU would wait for a copy of the positions."""
+    parts = theta.unbind()
+    return torch.stack([parts[p] for p in wanted])
+
+
 def attach(
     theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor, wanted: tuple[int, ...],
     other: torch.Tensor | None = None,
@@ -135,7 +141,7 @@ def attach(
     """`value` (...), whose derivatives in theta[wanted] are jacobian (len(wanted), ...), which `other` changes too."""
     if not wanted:
         return value
-    some = theta if len(wanted) == len(theta) else theta[list(wanted)]
+    some = theta if len(wanted) == len(theta) else _picked(theta, wanted)
     if check_compiled():
         return cast(torch.Tensor, torch.ops.fastlam.attach(some, value, jacobian, other))
     function = _Attach if under_transform() else _AttachPlain

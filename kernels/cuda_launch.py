@@ -5,6 +5,7 @@ numba gives LTO-IR, and nvJitLink makes it a cubin with contraction off (`-fma=0
 """
 
 import ctypes
+import functools
 import re
 import threading
 from collections.abc import Callable
@@ -88,7 +89,14 @@ def launch(
     queue = _streams.get(stream)
     if queue is None:
         queue = _streams[stream] = core.Stream.from_handle(stream) if stream else core.LEGACY_DEFAULT_STREAM
-    core.launch(queue, core.LaunchConfig(grid=grid, block=threads), kernel, *values)
+    core.launch(queue, _config(grid, threads), kernel, *values)
+
+
+@functools.lru_cache(maxsize=1024)
+def _config(grid: Any, threads: int) -> Any:
+    import cuda.core as core
+
+    return core.LaunchConfig(grid=grid, block=threads)
 
 
 @once

@@ -7,7 +7,8 @@ import re
 
 import numpy as np
 import pytest
-from cuda_cases import KERNELS, counted, instructions, loops
+from cuda_cases import KERNELS
+from machine_code import counted, instructions, loops
 from numba import types
 
 from fastlam.kernels import cuda_launch
