@@ -15,9 +15,9 @@ import torch
 
 import fastlam
 from bench.limits import philox_rate
+from bench.processes import DT, MU, SIGMA
 from fastlam import reference, threads
 
-MU, SIGMA, DT = 0.05, 0.2, 1 / 250
 POOL = ThreadPoolExecutor()
 TILE = 16384  # paths that a thread takes through all times: two rows stay in its cache; torch does not share them out
 DTYPES = ["float32", "float64"]

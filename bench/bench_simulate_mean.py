@@ -11,18 +11,11 @@ import torch
 
 import fastlam
 from bench.limits import philox_rate
-from bench.peers import DT, MU, SIGMA, jax_scan, numpy_on_threads, torch_chunks, torch_on_threads
+from bench.peers import jax_scan, numpy_on_threads, torch_chunks, torch_on_threads
+from bench.processes import DT, LAM, MU, PROCESSES, SIGMA, X0
 from fastlam import threads
 
 DTYPES = ["float32", "float64"]
-LAM, X0 = 0.25, 0.3
-PROCESSES = {
-    "Brownian": (fastlam.Brownian, {"mu": MU, "sigma": SIGMA, "x0": X0}),
-    "GeometricBrownian": (fastlam.GeometricBrownian, {"mu": MU, "sigma": SIGMA, "x0": X0}),
-    "OrnsteinUhlenbeck": (fastlam.OrnsteinUhlenbeck, {"theta": 2.0, "mu": MU, "sigma": SIGMA, "x0": X0}),
-    "CoxIngersollRoss": (fastlam.CoxIngersollRoss, {"kappa": 2.0, "theta": 0.04, "sigma": SIGMA, "x0": 0.04}),
-    "Diffusion": (lambda **p: fastlam.Diffusion("mu", "sigma", p), {"mu": MU, "sigma": SIGMA, "x0": X0}),
-}
 
 
 def shape(full):

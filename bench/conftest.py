@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from bench.table import rate_cells
+
 ROUNDS = 15
 
 
@@ -44,10 +46,6 @@ def row(benchmark: Any, full: bool) -> Callable[..., None]:
         )
         if not full:
             return
-        if work is not None:
-            rate = work[0] / benchmark.stats.stats.median / 1e9
-            info["rate"] = f"{rate:.3g} G{work[1]}/s"
-            if limit is not None:
-                info["share"] = f"{rate / limit[1]:.0%} of {limit[0]} ({limit[1]:.3g} G{work[1]}/s)"
+        info.update(rate_cells(work, benchmark.stats.stats.median, limit))
 
     return measure

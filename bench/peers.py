@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from bench.processes import DT, MU, SIGMA
 from fastlam import threads
 
-MU, SIGMA, DT = 0.05, 0.2, 1 / 250
 CHUNK, ROWS, PAIR = 8192, 16, 2  # paths and times in a buffer; times reduced at once: too little to be shared out
 POOL = ThreadPoolExecutor()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
@@ -17,6 +17,21 @@ def seconds(value: float) -> str:
         if value >= scale:
             return f"{value / scale:.3g} {unit}"
     return f"{value / 1e-6:.3g} us"
+
+
+def rate_cells(work: tuple[float, str] | None, median: float, limit: tuple[str, float] | None = None) -> dict[str, str]:
+    """The cells `rate` and `share` of a row whose calls do `work`, (amount, unit), in `median` seconds.
+
+    >>> rate_cells((6e9, "B"), 2.0, ("copying", 4.0))
+    {'rate': '3 GB/s', 'share': '75% of copying (4 GB/s)'}
+    """
+    if work is None:
+        return {}
+    rate, unit = work[0] / median / 1e9, f"G{work[1]}/s"
+    cells = {"rate": f"{rate:.3g} {unit}"}
+    if limit is not None:
+        cells["share"] = f"{rate / limit[1]:.0%} of {limit[0]} ({limit[1]:.3g} {unit})"
+    return cells
 
 
 def lines(benchmarks: list[dict]) -> list[dict[str, str]]:
@@ -53,9 +68,19 @@ def tables(report: dict) -> str:
     """Markdown tables of a report."""
     text = []
     for group, rows in groups(report):
-        text += ["", f"### {group}", "", "| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
-        text += ["| " + " | ".join(row[c] for c in COLUMNS) + " |" for row in rows]
+        columns = [column for column in (*COLUMNS, "note") if column in COLUMNS or any(row.get(column) for row in rows)]
+        text += ["", f"### {group}", "", *table(columns, [[row.get(c, "") for c in columns] for row in rows])]
     return "\n".join(text)
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    """Lines of a Markdown table.
+
+    >>> table(["what", "time"], [["copying", "2 ms"]])
+    ['| what | time |', '| --- | --- |', '| copying | 2 ms |']
+    """
+    columns = list(columns)
+    return ["| " + " | ".join(cells) + " |" for cells in (columns, ["---"] * len(columns), *rows)]
 
 
 def summary(report: dict) -> str:
