@@ -1,0 +1,164 @@
+"""What is on this machine, and what is missing of what `make gpu` needs, with what that costs.
+
+`python -m bench.card.pieces` prints both as JSON: `make gpu` asks it in a process of its own, because where libraries
+are looked for is settled once in each.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import platform
+from typing import Any, NamedTuple
+
+EXTRA = 'pip install "fastlam[cuda13]" (or [cuda12])'
+POINT = "set CUDA_HOME to a CUDA toolkit that has nvvm/, or pip install nvidia-nvvm"
+
+
+class Missing(NamedTuple):
+    """A piece that is not there, what it costs, and what brings it; nothing runs without one that is `needed`."""
+
+    piece: str
+    costs: str
+    remedy: str
+    needed: bool
+
+
+NEEDED = {  # package: module
+    "numpy": "numpy",
+    "numba": "numba",
+    "torch": "torch",
+    "sympy": "sympy",
+    "pytest": "pytest",
+    "numba-cuda": "numba_cuda",
+    "cuda-core": "cuda.core",
+    "cuda-bindings": "cuda.bindings",
+}
+OPTIONAL = {  # package: module, what it costs, what brings it
+    "cupy": ("cupy", "its baselines are left out, and tests that need it are skipped, which fails", EXTRA),
+    "triton": ("triton", "the baselines by torch.compile are left out", "pip install triton"),
+    "pytest-benchmark": ("pytest_benchmark", "tests run without it", "pip install pytest-benchmark"),
+    "pytest-timeout": (
+        "pytest_timeout",
+        "a test that hangs takes the time of the others",
+        "pip install pytest-timeout",
+    ),
+}
+VERSIONS = ("cuda-bindings", "cuda-pathfinder", "triton", "sympy", "pytest", "pytest-benchmark", "pytest-timeout")
+
+
+def look() -> tuple[list[tuple[str, str]], list[Missing]]:
+    """(facts as name and value, what is missing)."""
+    missing = [*_needed(), *_optional()]
+    facts = [(name, _version(name)) for name in (*NEEDED, *VERSIONS)]
+    if any(piece.needed for piece in missing):
+        return [("python", platform.python_version()), *dict(facts).items()], missing
+    try:
+        from fastlam import info
+
+        facts = [*info.facts(), *facts]
+    except ImportError as error:
+        needs = f"fastlam needs {error.name}" if error.name else f"fastlam does not import: {error}"
+        return facts, [*missing, Missing(needs, "nothing runs", "pip install what README names", True)]
+    return list(dict(facts).items()), [*missing, *_card(dict(facts)), *_compiles()]
+
+
+def _needed() -> list[Missing]:
+    return [
+        Missing(name, "nothing runs", EXTRA if "cuda" in name else f"pip install {name}", True)
+        for name, module in NEEDED.items()
+        if not findable(module)
+    ]
+
+
+def _optional() -> list[Missing]:
+    found = OPTIONAL.items()
+    return [Missing(name, costs, remedy, False) for name, (module, costs, remedy) in found if not findable(module)]
+
+
+def _card(facts: dict[str, str]) -> list[Missing]:
+    import torch
+
+    if torch.version.cuda is None:
+        remedy = "install one for CUDA: https://pytorch.org/get-started"
+        return [Missing("a torch for CUDA (this one is built for the CPU)", "nothing runs", remedy, True)]
+    if not torch.cuda.is_available():
+        driver = facts.get("CUDA driver", "nothing is known of a driver")
+        return [Missing("an NVIDIA GPU that torch sees", "nothing runs", f"CUDA driver: {driver}", True)]
+    return []
+
+
+def _compiles() -> list[Missing]:
+    """The proof that numba-cuda, NVVM and nvJitLink are there and go together: a kernel."""
+    try:
+        import torch
+
+        from bench.card import words
+        from fastlam.kernels import cuda_launch
+
+        capability = torch.cuda.get_device_capability() if torch.cuda.is_available() else (9, 0)
+        cuda_launch.cubin(words.make_words, (), words.THREADS, capability)
+    except Exception as error:  # whatever a broken toolkit raises: it is told, not understood
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        remedy = EXTRA if library("nvvm") else f"NVVM is not found: {POINT}"
+        return [Missing(f"a compiler of kernels ({why})", "nothing runs", remedy, True)]
+    return []
+
+
+def library(name: str) -> str:
+    """Where a library of the CUDA toolkit is loaded from, "" where it is not found."""
+    try:
+        from cuda import pathfinder
+
+        return str(pathfinder.load_nvidia_dynamic_lib(name).abs_path)
+    except Exception:  # pathfinder is missing, or one of its several errors
+        return ""
+
+
+def findable(module: str) -> bool:
+    """Is the module installed?
+
+    >>> findable("json.decoder"), findable("no_such_module.at_all")
+    (True, False)
+    """
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # a parent package is missing
+        return False
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
+
+
+def line(missing: Missing) -> str:
+    """What to print of it.
+
+    >>> line(Missing("cupy", "its baselines are left out", "pip install cupy", False))
+    'missing: cupy: its baselines are left out. Remedy: pip install cupy'
+    """
+    return f"missing: {missing.piece}: {missing.costs}. Remedy: {missing.remedy}"
+
+
+def description() -> dict[str, Any]:
+    """What was found, for JSON."""
+    facts, missing = look()
+    return {"facts": facts, "missing": [piece._asdict() for piece in missing], "nvvm": library("nvvm"), **_device()}
+
+
+def _device() -> dict[str, Any]:
+    """Name of the current card, "" where there is none."""
+    try:
+        import torch
+
+        return {"card": torch.cuda.get_device_name() if torch.cuda.is_available() else ""}
+    except ImportError:
+        return {"card": ""}
+
+
+if __name__ == "__main__":
+    print(json.dumps(description()))
