@@ -1,8 +1,8 @@
-# make fit, make test: everything from nothing; make setup: the environment alone.
+# make fit, make test: everything from nothing; make setup: the environment alone. make gpu: on a card, as it is.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup fit test bench lint clean
+.PHONY: setup fit test bench gpu lint clean
 
 setup: .venv/ready
 
@@ -21,6 +21,10 @@ test: setup
 bench: setup
 	$(BIN)/python -m pytest bench --benchmark-enable --benchmark-json=.benchmarks.json
 	$(BIN)/python -m bench.table .benchmarks.json
+
+# With the Python and the packages that the machine has: nothing is installed, nothing is fetched.
+gpu:
+	PYTHONPATH=. $(PYTHON) -m bench.gpu
 
 lint: setup
 	$(BIN)/ruff check .

@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def profile(names: list[str], asked: argparse.Namespace) -> int:
     """Profile each call in each dtype, and write what was found after each."""
-    from bench.card import report
+    from bench.card import report, whole
     from bench.card.place import on_card
     from bench.card.profiled import ceilings, profiled
 
@@ -84,7 +84,7 @@ def profile(names: list[str], asked: argparse.Namespace) -> int:
                 continue
             document["calls"].append(call)
             if asked.json:
-                asked.json.write_text(json.dumps(document))
+                whole.write(asked.json, json.dumps(document))
     print(report.profile(document))
     return code
 

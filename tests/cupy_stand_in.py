@@ -18,7 +18,7 @@ class ElementwiseKernel:
     """The one that adds along paths."""
 
     def __init__(self, inputs, outputs, source, name):
-        assert (inputs, outputs) == ("int64 m, int64 n", "raw T x")
+        assert (inputs, outputs) == ("int64 times, int64 paths", "raw T x")
         assert source.count("{") == source.count("}") == 1
 
     def __call__(self, m, n, x, size):

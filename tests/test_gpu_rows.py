@@ -34,7 +34,7 @@ def records():
 
 def test_every_row_has_a_right_answer(records):
     assert [rows.line(record) for record in records if record["state"] != "timed"] == []
-    assert len(records) == 35
+    assert len(records) == 36
     assert {record["group"] for record in records} == {
         *(LIMITS, *one_pass.ONE_PASS.values(), one_pass.GRADIENTS, one_pass.BY_PROCESS, one_pass.BY_PROCESS_BACKWARD),
         *(square.LARGE, square.SMALL, paths.PATHS, paths.PATHS_64, paths.NORMALS),

@@ -248,7 +248,7 @@ def test_table_has_no_modules_that_are_gone():
     assert AT_THE_TOP.keys() | IN_FUNCTIONS.keys() <= MODULES.keys()
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("bench/*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(ROOT.glob("bench/**/*.py")), ids=lambda path: path.stem)
 def test_bench_does_not_import_tests(path):
     for names in imports_of(path.read_text(), "bench"):
         assert not any(name == "tests" or name.startswith("test_") for name in names)

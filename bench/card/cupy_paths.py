@@ -11,30 +11,23 @@ SEED = 7
 HOST = {"XORWOW": 101, "Philox": 161}  # cuRAND's numbers for generators of its host interface
 DEVICE = {"XORWOW": "XORWOW", "Philox": "Philox4x3210"}  # CuPy's names for those of its device interface
 THREADS = 2048  # that a multiprocessor holds: each has a generator
-RUNNING = "T total = 0; for (long long j = 0, at = i; j < m; ++j, at += n) { total += x[at]; x[at] = total; }"
+RUNNING = "T total = 0; for (long long j = 0, at = i; j < times; ++j, at += paths) { total += x[at]; x[at] = total; }"
+Normals = Callable[[float, float, int, int], Any]  # of a mean and a deviation, (m, n) in float32
 
 
-def sources(cupy: Any) -> dict[str, Callable[[float, float, int, int], Any]]:
-    """Each way to draw an (m, n) array of float32 normals of some mean and deviation, by name."""
-    made: dict[str, Callable[[float, float, int, int], Any]] = {}
-    for name, method in HOST.items():
-        made[f"cuRAND {name}"] = _host(cupy, method)
-    for name, generator in DEVICE.items():
-        made[f"cupy.random.Generator {name}"] = _device(cupy, generator)
-    return made
-
-
-def _host(cupy: Any, method: int) -> Callable[[float, float, int, int], Any]:
-    state = cupy.random.RandomState(SEED, method)
+def host(cupy: Any, name: str) -> Normals:
+    """By cuRAND's own kernels."""
+    state = cupy.random.RandomState(SEED, HOST[name])
     return lambda mean, deviation, m, n: state.normal(mean, deviation, (m, n), "float32")
 
 
-def _device(cupy: Any, name: str) -> Callable[[float, float, int, int], Any]:
+def device(cupy: Any, name: str) -> Normals:
+    """By CuPy's kernels, whose threads call cuRAND: as many generators as threads fit on the card."""
     threads = THREADS * cupy.cuda.Device().attributes["MultiProcessorCount"]
-    generator = cupy.random.Generator(getattr(cupy.random, name)(SEED, size=threads))
+    generator = cupy.random.Generator(getattr(cupy.random, DEVICE[name])(SEED, size=threads))
 
     def normals(mean: float, deviation: float, m: int, n: int) -> Any:
-        z = generator.standard_normal((m, n), "float32")
+        z = generator.standard_normal((m, n), "float32")  # with out= it would be copied there
         if (mean, deviation) != (0.0, 1.0):
             z *= cupy.float32(deviation)
             z += cupy.float32(mean)
@@ -43,9 +36,17 @@ def _device(cupy: Any, name: str) -> Callable[[float, float, int, int], Any]:
     return normals
 
 
+SOURCES: dict[str, Callable[[Any], Normals]] = {
+    "cuRAND XORWOW": lambda cupy: host(cupy, "XORWOW"),
+    "cuRAND Philox": lambda cupy: host(cupy, "Philox"),
+    "cupy.random.Generator XORWOW": lambda cupy: device(cupy, "XORWOW"),
+    "cupy.random.Generator Philox": lambda cupy: device(cupy, "Philox"),
+}
+
+
 def by_cumsum(cupy: Any) -> Callable[[int, int], Any]:
     """Paths (m, n) by a cumulative sum along times, in place."""
-    normals = _host(cupy, HOST["Philox"])
+    normals = host(cupy, "XORWOW")
 
     def paths(m: int, n: int) -> Any:
         z = normals(MU * DT, SIGMA * DT**0.5, m, n)
@@ -54,10 +55,10 @@ def by_cumsum(cupy: Any) -> Callable[[int, int], Any]:
     return paths
 
 
-def by_kernel(cupy: Any, source: str = "Philox") -> Callable[[int, int], Any]:
+def by_kernel(cupy: Any, name: str = "XORWOW") -> Callable[[int, int], Any]:
     """Paths (m, n) by an ElementwiseKernel, a thread a path, in place."""
-    normals = _host(cupy, HOST[source])
-    running = cupy.ElementwiseKernel("int64 m, int64 n", "raw T x", RUNNING, "running_sum")
+    normals = host(cupy, name)
+    running = cupy.ElementwiseKernel("int64 times, int64 paths", "raw T x", RUNNING, "running_sum")
 
     def paths(m: int, n: int) -> Any:
         z = normals(MU * DT, SIGMA * DT**0.5, m, n)

@@ -59,8 +59,9 @@ def paths(place: Place) -> Iterator[Row]:
         yield Row(PATHS, name, lambda make=make: by_torch(place, n, make(place.compile)), work=work, note=note)
     if place.cupy is not None:
         for name, make in (
-            ("CuPy normal, cumsum", cupy_paths.by_cumsum),
-            ("CuPy normal, ElementwiseKernel", cupy_paths.by_kernel),
+            ("CuPy XORWOW, cumsum", cupy_paths.by_cumsum),
+            ("CuPy XORWOW, ElementwiseKernel", cupy_paths.by_kernel),
+            ("CuPy Philox, ElementwiseKernel", lambda cupy: cupy_paths.by_kernel(cupy, "Philox")),
         ):
             yield Row(PATHS, name, lambda make=make: by_cupy(place, n, make(place.cupy)), work=work, note=note)
 
@@ -109,8 +110,8 @@ def normals(place: Place) -> Iterator[Row]:
     yield Row(NORMALS, "fastlam", lambda: ours_raw(place, m, n), ours=True, work=work, limit=limit, note=note)
     drawn = lambda: torch.empty(m, n, device=place.device).normal_()  # noqa: E731
     yield Row(NORMALS, "torch normal_", lambda: checked_normals(drawn), work=work, note=note)
-    for name, source in cupy_paths.sources(place.cupy).items() if place.cupy is not None else ():
-        make = lambda source=source: checked_normals(lambda: source(0.0, 1.0, m, n))  # noqa: E731
+    for name, source in cupy_paths.SOURCES.items() if place.cupy is not None else ():
+        make = lambda source=source: raw_by_cupy(source(place.cupy), m, n)  # noqa: E731
         yield Row(NORMALS, name, make, work=work, note=note)
 
 
@@ -121,6 +122,11 @@ def ours_raw(place: Place, m: int, n: int) -> Callable[[], Any]:
     few = fastlam.simulate(process, times.cpu(), FEW, seed=SEED)
     assert torch.equal(call()[:, :FEW].cpu(), few), "normals that are not the CPU's, bit for bit"
     return checked_normals(call)
+
+
+def raw_by_cupy(source: cupy_paths.Normals, m: int, n: int) -> Callable[[], Any]:
+    """One way of CuPy's."""
+    return checked_normals(lambda: source(0.0, 1.0, m, n))
 
 
 def checked_normals(call: Callable[[], Any]) -> Callable[[], Any]:

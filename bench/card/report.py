@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
-from bench.card import pieces, rows, targets
+from bench.card import pieces, rows, targets, whole
 from bench.table import table, tables
 
 KNOWN = ("torch's CUDA", "CUDA driver", "python", "numpy", "numba", "numba-cuda", "llvmlite", "torch", "triton", "cupy")
@@ -27,14 +26,12 @@ def slug(card: str) -> str:
 
 
 def write(document: dict[str, Any], folder: Path) -> tuple[Path, Path]:
-    """Write both files, each whole or not at all; return their paths."""
+    """Write both files; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     name = slug(document["card"])
     texts = {f"{name}.json": json.dumps(document, indent=1), f"{name}.md": markdown(document)}
     for file, text in texts.items():
-        half = folder / f".{file}.half"
-        half.write_text(text + "\n")
-        os.replace(half, folder / file)
+        whole.write(folder / file, text + "\n")
     return folder / f"{name}.json", folder / f"{name}.md"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.card import one_pass, paths, square
+from bench.card import one_pass, paths, square, whole
 from bench.card.limits import limits
 from bench.card.place import Place, on_card
 from bench.card.row import Row, late, measured
@@ -101,7 +101,7 @@ def main() -> int:
     def tell(record: dict[str, Any]) -> None:
         records.append(record)
         print(line(record), flush=True)
-        asked.out.write_text(json.dumps(records))
+        whole.write(asked.out, json.dumps(records))
 
     return 1 if faults(measure(on_card(), asked.seconds, tell)) else 0
 
