@@ -170,7 +170,9 @@ def main(argv: list[str] | None = None) -> int:
     from bench.card import report, targets  # now: torch is there
 
     document: Document = {
-        **{key: description[key] for key in ("card", "facts", "missing")},
+        "card": description["card"],
+        "facts": report.published(description["facts"]),
+        "missing": description["missing"],
         "datetime": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "clocks": clocks,
         "stages": [],

@@ -8,6 +8,8 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.card.machine import ROOT
+
 SECOND = re.compile(r"(a|the) second (NVIDIA )?(GPU|card)|two (NVIDIA )?(GPUs|cards)", re.IGNORECASE)
 
 
@@ -50,6 +52,7 @@ def outcome(report: Path) -> Outcome:
         kinds = {child.tag: child for child in case if child.tag in ("failure", "error", "skipped")}
         for tag, child in kinds.items():
             why = " ".join(f"{child.get('message') or ''} {child.text or ''}".split())  # a module's reason is its text
+            why = why.replace(f"{ROOT}/", "")
             waits = tag == "skipped" and SECOND.search(why)
             where = answer.failed if tag != "skipped" else answer.waiting if waits else answer.skipped
             where.append(f"{name}: {why[:300]}")

@@ -10,6 +10,7 @@ import importlib.metadata
 import importlib.util
 import json
 import platform
+import sys
 from typing import Any, NamedTuple
 
 EXTRA = 'pip install "fastlam[cuda13]" (or [cuda12])'
@@ -45,12 +46,13 @@ OPTIONAL = {  # package: module, what it costs, what brings it
         "pip install pytest-timeout",
     ),
 }
+OLDEST = (3, 11)  # Python
 VERSIONS = ("cuda-bindings", "cuda-pathfinder", "triton", "sympy", "pytest", "pytest-benchmark", "pytest-timeout")
 
 
 def look() -> tuple[list[tuple[str, str]], list[Missing]]:
     """(facts as name and value, what is missing)."""
-    missing = [*_needed(), *_optional()]
+    missing = [*_python(), *_needed(), *_optional()]
     facts = [(name, _version(name)) for name in (*NEEDED, *VERSIONS)]
     if any(piece.needed for piece in missing):
         return [("python", platform.python_version()), *dict(facts).items()], missing
@@ -62,6 +64,13 @@ def look() -> tuple[list[tuple[str, str]], list[Missing]]:
         needs = f"fastlam needs {error.name}" if error.name else f"fastlam does not import: {error}"
         return facts, [*missing, Missing(needs, "nothing runs", "pip install what README names", True)]
     return list(dict(facts).items()), [*missing, *_card(dict(facts)), *_compiles()]
+
+
+def _python() -> list[Missing]:
+    if sys.version_info >= OLDEST:
+        return []
+    version = ".".join(map(str, OLDEST))
+    return [Missing(f"Python {version}", "nothing runs", "make gpu PYTHON=...: the path of a newer one", True)]
 
 
 def _needed() -> list[Missing]:

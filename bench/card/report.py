@@ -25,6 +25,15 @@ def slug(card: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", card.lower()).strip("-") or "unknown-card"
 
 
+def published(facts: list[list[str]]) -> list[list[str]]:
+    """Facts without what is nobody's business elsewhere: where libraries are, which kernel the machine runs.
+
+    >>> published([["nvvm", "/opt/cuda/libnvvm.so"], ["python", "3.12.3 (CPython) on Linux-6.1"]])
+    [['nvvm', 'found'], ['python', '3.12.3 (CPython)']]
+    """
+    return [[name, "found" if value.startswith("/") else value.partition(" on Linux")[0]] for name, value in facts]
+
+
 def write(document: dict[str, Any], folder: Path) -> tuple[Path, Path]:
     """Write both files; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
