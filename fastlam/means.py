@@ -32,7 +32,8 @@ def mean(functional: PathFunctional, x: Any, *, index: Any = None) -> Any:
         float32 or float64; the last axis is reduced. Read in place where its rows are contiguous, else copied. NaN and
         infinity flow through.
     index : integer array or tensor, optional
-        Rows of the first axis to reduce, as `x[index]` without its copy; repeats and negative positions allowed.
+        Rows of the first axis to reduce, as `x[index]` without its copy; repeats and negative positions allowed. On a
+        GPU, where nobody waits for its values, a position outside of x gives NaN.
 
     Returns
     -------
@@ -103,8 +104,9 @@ def simulate_mean(
     process : Process
         `Brownian`, `GeometricBrownian`, `OrnsteinUhlenbeck`, `CoxIngersollRoss`, `Diffusion` or one's own.
     times : array or tensor, shape (m,)
-        Strictly increasing, `times[0] >= 0`; float32, float64 or integer. The answer is of its kind. Only the steps
-        between these times are drawn: a sorted batch of the times of a process costs no more than its length.
+        Strictly increasing, `times[0] >= 0`; float32, float64 or integer. The answer is of its kind, where it is: on a
+        GPU for CUDA tensors and CuPy arrays, of which bad values give NaN (README, "On a GPU"). Only the steps between
+        these times are drawn: a sorted batch of the times of a process costs no more than its length.
     n_paths : int
         Number of paths n, at most 2**40.
     seed : int

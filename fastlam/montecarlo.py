@@ -44,7 +44,8 @@ def simulate(
     process : Process
         The diffusion, `Brownian` or one's own; it starts in `process.x0` at time 0.
     times : array or tensor, shape (m,)
-        Strictly increasing, `times[0] >= 0`; float32, float64 or integer. The answer is of its kind.
+        Strictly increasing, `times[0] >= 0`; float32, float64 or integer. The answer is of its kind, where it is: on a
+        GPU for CUDA tensors and CuPy arrays, of which bad values give NaN (README, "On a GPU").
     n_paths : int
         Number of paths n.
     seed : int
@@ -191,11 +192,13 @@ def mean_square(x: Any, lam: Any = 1.0, *, index: Any = None) -> Any:
     ----------
     x : array or tensor, shape (..., n)
         float32 or float64, any layout; the last axis is reduced. Read in place where its rows are contiguous, else
-        copied a few megabytes at a time. NaN and infinity flow through.
+        copied a few megabytes at a time (on a GPU whole). NaN and infinity flow through. CuPy's arrays are no tensors:
+        their answer carries no gradient.
     lam : float, array or tensor
         A scalar, or of a shape that broadcasts to the answer's.
     index : integer array or tensor, optional
-        Rows of the first axis to reduce, as `x[index]` without its copy; repeats and negative positions allowed.
+        Rows of the first axis to reduce, as `x[index]` without its copy; repeats and negative positions allowed. On a
+        GPU, where nobody waits for its values, a position outside of x gives NaN.
 
     Returns
     -------

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-GPU = pytest.mark.gpu
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
 SEED, FIRST = 2**63 + 7, 2**33 + 2  # words of the key and of the path's number above and below 2**31
 TIMES = np.cumsum([0.1, 0.2, 0.15, 0.3, 0.1, 0.2, 0.4])

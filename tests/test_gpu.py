@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from cuda_cases import FUNCTIONALS, PROCESSES
-from gpu_cases import DTYPES, FIRST, GPU, SEED, TIMES, cuda, require_a_gpu, same
+from gpu_cases import DTYPES, FIRST, SEED, TIMES, cuda, require_a_gpu, same
+from test_readme import ON_A_GPU
 from torch_cases import TRANSFORMS, fused
 from torch_cases import same as nearly
 
@@ -12,7 +13,7 @@ import fastlam
 
 require_a_gpu()
 
-pytestmark = GPU
+pytestmark = pytest.mark.gpu
 SIZES = [1, 2, 255, 257, 1024, 100_003]
 ONE_PASS = [  # a kernel each, which the CPU takes seconds to compile
     *((process, "square", False) for process in PROCESSES),
@@ -186,6 +187,14 @@ def test_fit_calibrate_and_commands(fastlam_):
     for command in (("fit",), ("fit", "--one-pass"), ("simulate", "--out", "x.npy"), ("simulate", "--out", "x.npz")):
         code, _, stderr = fastlam_(*command, *small)
         assert (code, stderr) == (0, "")
+
+
+def test_readme():
+    names = {}
+    exec(compile(ON_A_GPU[0], "README.md", "exec", dont_inherit=True), names)
+    assert names["sigma"].grad.isfinite()
+    assert names["k"].is_cuda
+    assert abs(names["result"].lam - 0.25) < 1e-6
 
 
 def test_bad_input():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from gpu_cases import GPU, require_a_gpu, same
+from gpu_cases import require_a_gpu, same
 from numba import types
 from test_normal import pairs_float32, pairs_float64
 from test_philox import RANDOM123, known_blocks, words
@@ -15,7 +15,7 @@ from fastlam.kernels.philox import philox
 
 require_a_gpu()
 
-pytestmark = GPU
+pytestmark = pytest.mark.gpu
 W64 = types.CPointer(types.uint64)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -27,6 +28,15 @@ class Outcome(NamedTuple):
         return [*none, *(f"failed: {line}" for line in self.failed), *(f"skipped: {line}" for line in self.skipped)]
 
 
+WORKERS = "6"  # where pytest-xdist is: the CPU, which says what the bits must be, compiles longer than a card runs
+
+
+def marked() -> list[str]:
+    """The files of tests marked `gpu`; others may want what only development has."""
+    files = sorted((ROOT / "tests").glob("test_*.py"))
+    return [str(file.relative_to(ROOT)) for file in files if "pytestmark = pytest.mark.gpu" in file.read_text()]
+
+
 def command(report: Path) -> list[str]:
     """The command: pytest on the tests marked `gpu`.
 
@@ -34,8 +44,9 @@ def command(report: Path) -> list[str]:
     will do one day, which is no fault of a kernel, and a plugin may be missing that an option there needs.
     """
     return [
-        *(sys.executable, "-m", "pytest", "-m", "gpu", "tests", "-o", "addopts=", "-W", "default", "--durations=10"),
+        *(sys.executable, "-m", "pytest", "-m", "gpu", *marked(), "-o", "addopts=", "-W", "default", "--durations=10"),
         *("-q", "-rs", "-p", "no:cacheprovider", f"--junitxml={report}"),
+        *(("-n", WORKERS) if importlib.util.find_spec("xdist") else ()),
     ]
 
 
