@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,19 @@ def gpu_part(part: str, name: str) -> Any:
 
     ImportError, with the packages that are missing and what brings them; TypeError for a GPU that is not NVIDIA's.
     """
-    if torch.version.hip is not None:
-        raise TypeError(f"{name} is on a GPU of AMD, but fastlam's kernels are for those of NVIDIA: pass its .cpu()")
     try:
-        return importlib.import_module(f"fastlam.{part}")
+        return _imported(part)
     except ImportError as error:
         raise ImportError(f"{name} is on a GPU, but {_missing()} ({error})") from error
+    except TypeError as error:
+        raise TypeError(f"{name} is {error}") from None
+
+
+@cache
+def _imported(part: str) -> Any:
+    if torch.version.hip is not None:
+        raise TypeError("on a GPU of AMD, but fastlam's kernels are for those of NVIDIA: pass its .cpu()")
+    return importlib.import_module(f"fastlam.{part}")
 
 
 def check_device(name: str, device: Any) -> str | None:

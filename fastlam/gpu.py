@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,9 @@ from fastlam.kernels import cuda, cuda_launch, cuda_tree
 from fastlam.kernels.cuda_coefficients import NUMBERS, make_numbers
 
 OWN = "take less at a time, or free what is not needed"
+
+
+PLAIN = {int, float, type(cuda_launch.word(0))}  # what goes to a kernel as it is
 
 
 class Case(NamedTuple):
@@ -34,12 +38,12 @@ def framework(x: Any) -> Any:
 
 def launch(case: Case, grid: int | tuple[int, int], *values: Any) -> None:
     """Launch where the arrays among the values are, on the stream of their framework; they go as addresses."""
-    first = next(value for value in values if hasattr(value, "shape"))
+    first = next(value for value in values if type(value) not in PLAIN)
     on = framework(first)
-    plain = [on.address(value) if hasattr(value, "shape") else value for value in values]
-    number = on.device(first)
-    with on.current(number) as stream:
-        cuda_launch.launch(case.make, case.arguments, number, stream, grid, case.threads, *plain)
+    address, number = on.address, on.device(first)
+    plain = [value if type(value) in PLAIN else address(value) for value in values]
+    with nullcontext() if number == on.active() else on.activated(number):
+        cuda_launch.launch(case.make, case.arguments, number, on.stream(number), grid, case.threads, *plain)
 
 
 def number(x: Any) -> int:

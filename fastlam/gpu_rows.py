@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,19 +30,27 @@ class Rows(NamedTuple):
     inner_stride: int
 
 
+@lru_cache(maxsize=1024)
+def _walk(shape: tuple[int, ...], apart: tuple[int, ...], itemsize: int) -> tuple[Rows, bool] | None:
+    """Where rows of such an array start, and whether all are aligned to 16 bytes if one is; None: read no row of it."""
+    uneven = any(apart[a] != apart[a + 1] * shape[a + 1] for a in range(1, len(shape) - 2))
+    if uneven or (shape[-1] > 1 and apart[-1] != 1):
+        return None
+    outer_stride, outer = (apart[0], shape[0]) if len(shape) > 1 else (0, 1)
+    walk = Rows(outer_stride, outer, math.prod(shape[1:-1]), apart[-2] if len(shape) > 2 else 0)
+    return walk, walk.outer_stride * itemsize % 16 == 0 == walk.inner_stride * itemsize % 16
+
+
 def rows_of(x: Any) -> tuple[Any, Rows, bool]:
     """x, copied where no kernel reads it in place; where its rows start; does each at a multiple of 16 bytes?"""
     on = gpu.framework(x)
     x = on.memory(x)
-    apart, shape = on.strides(x), x.shape
-    uneven = any(apart[a] != apart[a + 1] * shape[a + 1] for a in range(1, len(shape) - 2))
-    if uneven or (shape[-1] > 1 and apart[-1] != 1):
+    found = _walk(x.shape, on.strides(x), x.itemsize)
+    if found is None:
         x = on.contiguous(x)
-        apart = on.strides(x)
-    outer_stride, outer = (apart[0], shape[0]) if len(shape) > 1 else (0, 1)
-    walk = Rows(outer_stride, outer, math.prod(shape[1:-1]), apart[-2] if len(shape) > 2 else 0)
-    places = on.address(x), walk.outer_stride * x.itemsize, walk.inner_stride * x.itemsize
-    return x, walk, not any(place % 16 for place in places)
+        found = _walk(x.shape, on.strides(x), x.itemsize)
+        assert found is not None
+    return x, found[0], found[1] and on.address(x) % 16 == 0
 
 
 def positions(x: Any, index: Any, caller: str) -> Any:
@@ -59,7 +68,7 @@ def positions(x: Any, index: Any, caller: str) -> Any:
 
 def square_means(x: Any, index: Any = None, mean_real: str | None = None) -> Any:
     """Mean of x**2 over the last axis, by default in the dtype of x. Rows at positions outside x are NaN."""
-    return _means(x, (add_square, no_tangents), None, 0, 0, index, mean_real or arrays.dtype_name(x))[0]
+    return _means(x, (add_square, no_tangents), None, 0, 0, index, mean_real or arrays.dtype_name(x), ())
 
 
 def host_square_means(x: Any, device: str | None) -> np.ndarray:
@@ -88,25 +97,48 @@ def means(x: Any, payoff: Payoff, theta: Any, wanted: tuple[int, ...], index: An
         from fastlam.derivatives import terms  # now: SymPy is needed for derivatives alone
 
         slopes = terms(payoff.value, identity, len(payoff.names), wanted, 0)
-    return _means(x, (payoff.accumulate, slopes), theta, len(payoff.names), len(wanted), index, mean_real)
+    elements, n_terms = (payoff.accumulate, slopes), 1 + len(wanted)
+    return _means(x, elements, theta, len(payoff.names), len(wanted), index, mean_real, (n_terms,))
+
+
+class Launch(NamedTuple):
+    """How means of so many rows are launched."""
+
+    aligned: gpu.Case
+    unaligned: gpu.Case
+    grid: tuple[int, int]
+    blocks: int  # of each row
+
+
+@lru_cache(maxsize=1024)
+def _launch(
+    elements: tuple[Element, Element], n_parameters: int, n_slopes: int, n_rows: int, n: int, real: str, mean_real: str
+) -> Launch:
+    n_terms = 1 + n_slopes
+    blocks = -(-n // (cuda_mean.leaves_together(n_terms) * TILE))
+    made_of = *elements, n_parameters, n_slopes, real, mean_real
+    threads = cuda_mean.threads_together(n_terms)
+    aligned, unaligned = (gpu.Case(cuda_mean.make_mean, (*made_of, aligned), threads) for aligned in (True, False))
+    return Launch(aligned, unaligned, (n_rows, min(blocks, MOST_BLOCKS)), blocks)
 
 
 def _means(
-    x: Any, elements: tuple[Element, Element], theta: Any, n_parameters: int, n_slopes: int, index: Any, mean_real: str
-) -> Any:
-    shape = means_shape(x, index)
-    real, on = arrays.dtype_name(x), gpu.framework(x)
-    x, walk, aligned = rows_of(x)
-    picked = x if index is None else on.cast(index, "int64")  # any address, where there is none
+    x: Any, elements: tuple[Element, Element], theta: Any, n_parameters: int, n_slopes: int, index: Any, mean_real: str,
+    lead: tuple[int, ...],
+) -> Any:  # fmt: skip
+    """Of shape (*lead, ...), where `lead` holds 1 + n_slopes: () does for one."""
+    shape, on = means_shape(x, index), gpu.framework(x)
+    x, walk, is_aligned = rows_of(x)
     n_rows, n, n_terms = math.prod(shape), x.shape[-1], 1 + n_slopes
-    n_index = 0 if index is None else math.prod(index.shape)
-    blocks = -(-n // (cuda_mean.leaves_together(n_terms) * TILE))
-    sums = gpu.scratch(x, n_rows, blocks, n_terms) if blocks > 1 else x
-    answer = gpu.empty(x, (n_terms, *shape), mean_real)
-    arguments = *elements, n_parameters, n_slopes, real, mean_real, aligned
-    case = gpu.Case(cuda_mean.make_mean, arguments, cuda_mean.threads_together(n_terms))
-    grid = n_rows, min(blocks, MOST_BLOCKS)
-    theta = x if theta is None else theta
+    aligned, unaligned, grid, blocks = _launch(
+        elements, n_parameters, n_slopes, n_rows, n, arrays.dtype_name(x), mean_real
+    )
+    answer = gpu.empty(x, (*lead, *shape), mean_real)
+    nothing = answer  # any address: none of it is read
+    sums = gpu.scratch(x, n_rows, blocks, n_terms) if blocks > 1 else nothing
+    picked, n_index = (nothing, 0) if index is None else (on.cast(index, "int64"), math.prod(index.shape))
+    theta = nothing if theta is None else theta
+    case = aligned if is_aligned else unaligned
     gpu.launch(case, grid, x, picked, n_index, *walk, n, blocks, theta, float(n), sums, answer)
     if blocks > 1:
         divide = gpu.Case(cuda_mean.make_divide, (mean_real,))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import cupy
@@ -17,15 +15,25 @@ def device(x: Any) -> int:
     return number
 
 
-@contextmanager
-def current(number: int) -> Iterator[int]:
-    """Make this GPU the active one; gives the handle of the stream that CuPy works on there."""
-    with cupy.cuda.Device(number):
-        yield cupy.cuda.get_current_stream().ptr
+def active() -> int:
+    """Number of the active GPU."""
+    number: int = cupy.cuda.runtime.getDevice()
+    return number
+
+
+def activated(number: int) -> Any:
+    """A block in which this GPU is the active one."""
+    return cupy.cuda.Device(number)
+
+
+def stream(number: int) -> int:
+    """Handle of the stream that CuPy works on there: where it is active."""
+    handle: int = cupy.cuda.get_current_stream().ptr
+    return handle
 
 
 def memory(x: Any) -> Any:
-    """Itself: its memory holds its values."""
+    """An array with these values, whose memory holds them: itself."""
     return x
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 
 OutOfMemory = torch.OutOfMemoryError
@@ -16,16 +13,25 @@ def device(x: torch.Tensor) -> int:
     return number
 
 
-@contextmanager
-def current(number: int) -> Iterator[int]:
-    """Make this GPU the active one; gives the handle of the stream that torch works on there."""
-    with torch.cuda.device(number):
-        yield torch.cuda.current_stream(number).cuda_stream
+def active() -> int:
+    """Number of the active GPU."""
+    return torch.cuda.current_device()
+
+
+def activated(number: int) -> torch.cuda.device:
+    """A block in which this GPU is the active one."""
+    return torch.cuda.device(number)
+
+
+def stream(number: int) -> int:
+    """Handle of the stream that torch works on there."""
+    handle: int = torch.cuda.current_stream(number).cuda_stream
+    return handle
 
 
 def memory(x: torch.Tensor) -> torch.Tensor:
-    """Without its graph, and such that its memory holds its values."""
-    return torch.zeros_like(x) if x._is_zerotensor() else x.detach().resolve_neg()
+    """A tensor with these values, whose memory holds them."""
+    return torch.zeros_like(x) if x._is_zerotensor() else x.resolve_neg() if x.is_neg() else x
 
 
 def address(x: torch.Tensor) -> int:

@@ -101,6 +101,7 @@ def test_no_gpu(fastlam_):
 
 
 def test_what_is_missing_is_named(monkeypatch):
+    devices._imported.cache_clear()
     for name in ("fastlam.gpu", "fastlam.kernels.cuda_launch"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "cuda.bindings", None)
@@ -112,6 +113,7 @@ def test_what_is_missing_is_named(monkeypatch):
 
 
 def test_gpus_of_others(monkeypatch):
+    devices._imported.cache_clear()
     monkeypatch.setattr(torch.version, "hip", "6.0")
     with pytest.raises(TypeError, match="mean: x is on a GPU of AMD"):
         devices.gpu_part("gpu_rows", "mean: x")
