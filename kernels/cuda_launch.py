@@ -14,8 +14,14 @@ from typing import Any, NamedTuple
 from cuda.bindings import nvjitlink
 
 from .cuda import cuda
-from .launch import once
+from .launch import once, refusal
 
+try:
+    from numba.cuda.core.errors import TypingError
+except ImportError:  # where numba-cuda raises numba's own
+    from numba import TypingError
+
+REMEDY = 'pip install "fastlam[cuda13]" (or [cuda12]), or set CUDA_HOME to a CUDA toolkit that has nvvm/'
 OLDEST = (7, 5)  # LTO-IR for it does for all that came after
 
 _streams: dict[int, Any] = {}
@@ -44,16 +50,22 @@ def cubin(make: Callable[..., Any], arguments: tuple[Any, ...], threads: int, cc
 @once
 def _code(make: Callable[..., Any], arguments: tuple[Any, ...], threads: int) -> bytes:
     function, signature = make(*arguments)
-    code: bytes
-    code, _ = cuda.compile(
-        function, signature, cc=OLDEST, device=False, abi="numba", output="ltoir", launch_bounds=(threads, 1)
-    )
+    named = {"cc": OLDEST, "device": False, "abi": "numba", "output": "ltoir", "launch_bounds": (threads, 1)}
+    try:
+        code: bytes = cuda.compile(function, signature, **named)[0]
+    except TypingError as error:
+        raise TypeError(refusal(arguments, str(error))) from error
+    except ImportError as error:
+        raise ImportError(f"numba-cuda does not find NVVM, the toolkit's compiler ({error}): {REMEDY}") from error
     return code
 
 
 def _linked(code: bytes, arch: str) -> Cubin:
     options = [arch, "-lto", "-fma=0", "-Xptxas=-v"]
-    linker = nvjitlink.create(len(options), options)
+    try:
+        linker = nvjitlink.create(len(options), options)
+    except RuntimeError as error:  # of cuda.pathfinder, which looks for it
+        raise ImportError(f"nvJitLink, the toolkit's linker, is not found ({error}): {REMEDY}") from error
     try:
         nvjitlink.add_data(linker, nvjitlink.InputType.LTOIR, code, len(code), "kernel")
         try:
@@ -82,10 +94,10 @@ def launch(
     """Launch the kernel on a stream of the device, which is the active one: values are integers, addresses, floats."""
     import cuda.core as core  # now: it looks for a driver
 
-    kernel = _kernel(make, arguments, threads, device)
     if device not in _seen():  # a thread that has not used the device has no context
         core.Device(device).set_current()
         _seen().add(device)
+    kernel = _kernel(make, arguments, threads, device)
     queue = _streams.get(stream)
     if queue is None:
         queue = _streams[stream] = core.Stream.from_handle(stream) if stream else core.LEGACY_DEFAULT_STREAM

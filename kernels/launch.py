@@ -29,7 +29,7 @@ def compiled(make: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
                 try:
                     kernel = njit(signature, nogil=True, error_model="numpy")(function)
                 except TypingError as error:
-                    raise TypeError(_refusal(arguments, str(error))) from error
+                    raise TypeError(refusal(arguments, str(error))) from error
                 _kernels[key] = kernel
     return kernel
 
@@ -53,7 +53,7 @@ def once(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _refusal(arguments: Any, reason: str) -> str:
+def refusal(arguments: Any, reason: str) -> str:
     """What to say of elements that do not compile: which they are, and what numba has against them."""
     names = ", ".join(dict.fromkeys(_names(arguments)))
     telling = [line.strip() for line in reason.splitlines() if line.strip()]

@@ -5,10 +5,11 @@ What a card would show is in the tests marked `gpu`.
 
 import re
 
+import cuda_cases
 import numpy as np
 import pytest
 from cuda_cases import KERNELS
-from machine_code import counted, instructions, loops
+from machine_code import counted, instructions, loops, ptx
 from numba import types
 
 from fastlam.kernels import cuda_launch
@@ -36,6 +37,19 @@ def test_resources(name, cc):
     bound = next(bound for start, bound in REGISTERS.items() if name.startswith(start))
     assert 0 < made.resource(r"Used (\d+) registers") <= bound
     assert made.resource(r"(\d+) bytes smem") <= 48 * 1024
+
+
+@pytest.mark.parametrize("cc", ARCHITECTURES, ids=str)
+@pytest.mark.parametrize("name", KERNELS)
+def test_ptx(name, cc):
+    """It names architecture and threads of a block, flushes nothing, calls nothing; no path in float32 widens."""
+    text = ptx(*KERNELS[name], cc)
+    threads = KERNELS[name][2]
+    assert re.search(rf"\.target sm_{cc[0]}{cc[1]}\b", text)
+    assert re.search(rf"\.maxntid {threads}\b", text)
+    assert not re.search(r"\b(mad|fma)\.(ftz|approx|rz)\b|\.ftz\.|\.approx\.f64|\bcall\b", text)
+    if name.startswith("simulate ") and "float32" in name:
+        assert ".f64" not in text
 
 
 @pytest.mark.parametrize("name", [name for name in KERNELS if name.startswith("simulate ") and "float32" in name])
@@ -107,3 +121,30 @@ def test_a_kernel_is_compiled_once():
 
 def test_words_are_passed_whole():
     assert cuda_launch.word(2**64 - 1).value == np.iinfo(np.uint64).max
+
+
+def test_a_toolkit_that_is_not_found(monkeypatch):
+    def missing(*arguments, **named):
+        raise ImportError("libNVVM is not available")
+
+    def not_found(*arguments):
+        raise RuntimeError("Failure finding libnvJitLink.so")
+
+    monkeypatch.setattr(cuda_launch.cuda, "compile", missing)
+    with pytest.raises(
+        ImportError, match=r"does not find NVVM.*libNVVM is not available.*fastlam\[cuda13\].*CUDA_HOME"
+    ):
+        cuda_launch.cubin(make_implicit, (), 64, HOPPER)
+    monkeypatch.undo()
+    monkeypatch.setattr(cuda_launch.nvjitlink, "create", not_found)
+    with pytest.raises(ImportError, match=r"nvJitLink, .*Failure finding.*fastlam\[cuda13\]"):
+        cuda_launch.cubin(make_implicit, (), 64, HOPPER)
+
+
+def test_elements_that_do_not_compile_are_named():
+    def step(x, z, coefficients):
+        return x + "text"
+
+    arguments = step, KERNELS["simulate brownian float32"][1][1], 1, "float32", False
+    with pytest.raises(TypeError, match=r"elements .*step.* do not compile together"):
+        cuda_launch.cubin(cuda_cases.cuda.make_simulate, arguments, 256, HOPPER)

@@ -172,7 +172,7 @@ KERNELS = {"numpy", "numba", "fastlam.kernels"}
 KERNELS_BESIDES = {
     "fastlam.kernels.memory": {"llvmlite"},  # instructions that numba has no word for
     "fastlam.kernels.cuda": {"numba.cuda"},  # from here to the other loops for GPUs
-    "fastlam.kernels.cuda_launch": {"cuda"},
+    "fastlam.kernels.cuda_launch": {"cuda", "numba.cuda"},
 }
 
 
