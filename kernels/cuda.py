@@ -62,6 +62,24 @@ def make_store(count):
     return store
 
 
+def make_cast(count, real):
+    """cast(values): the tuple of `count` values, each `real`."""
+    if count == 0:
+
+        @device
+        def cast(values):
+            return ()
+
+    else:
+        rest = make_cast(count - 1, real)
+
+        @device
+        def cast(values):
+            return (real(values[0]), *rest(values[1:]))
+
+    return cast
+
+
 @njit(inline="always")
 def _float32_block(path, block, key0, key1):
     r0, r1, r2, r3 = philox(path & U64(2**32 - 1), path >> U64(32), block, U64(0), key0, key1)
@@ -81,24 +99,6 @@ def _float64_block(path, block, key0, key1):
     z0, z1 = _float64_pair(path, U64(block + block), key0, key1)
     z2, z3 = _float64_pair(path, U64(block + block) + U64(1), key0, key1)
     return z0, z1, z2, z3
-
-
-def make_cast(count, real):
-    """cast(values): the tuple of `count` values, each `real`."""
-    if count == 0:
-
-        @device
-        def cast(values):
-            return ()
-
-    else:
-        rest = make_cast(count - 1, real)
-
-        @device
-        def cast(values):
-            return (real(values[0]), *rest(values[1:]))
-
-    return cast
 
 
 def make_noise(dtype, antithetic):
