@@ -9,7 +9,7 @@ from .cuda import F64, I64, THREADS, D, I, cuda, device
 
 WARP = 32
 ALL = 0xFFFFFFFF  # threads of a warp
-FOLD = 16  # nodes that a thread of `fold` adds
+FOLD = 16  # nodes that a thread of `fold` adds, a power of two
 
 if config.ENABLE_CUDASIM:  # which has no shuffles
 
@@ -48,27 +48,28 @@ else:
         cuda.syncthreads()
 
 
-def _make_node(levels, reach):
-    """node(sums, at, stride, count): the tree over sums[at + k stride], k < count; missing is 0."""
-    if levels == 0:
+def _make_node(reach):
+    """node(sums, at, stride, count): the tree over `reach` of sums[at + k stride], those beyond `count` being 0."""
+    if reach == 1:
 
         @device
         def node(sums, at, stride, count):
             return sums[at] if count > 0 else 0.0
 
     else:
-        half, reach = _make_node(levels - 1, reach // 2), reach // 2
+        middle = reach // 2
+        half = _make_node(middle)
 
         @device
         def node(sums, at, stride, count):
-            return half(sums, at, stride, count) + half(sums, at + reach * stride, stride, count - reach)
+            return half(sums, at, stride, count) + half(sums, at + middle * stride, stride, count - middle)
 
     return node
 
 
 def make_fold():
     """folded[row, group, term] = the tree over 16 of sums[row, block, term]: four levels of it."""
-    node = _make_node(FOLD.bit_length() - 1, FOLD)
+    node = _make_node(FOLD)
 
     def fold(sums, n_rows, blocks, n_terms, folded):
         groups = (blocks + FOLD - 1) // FOLD
