@@ -9,7 +9,7 @@ import numpy as np
 from numba import carray, njit, types
 
 from .memory import claim, load, pointer, stack
-from .normal import normals_float32, normals_float64
+from .normal import make_sign, normals_float32, normals_float64, words_float64
 from .philox import philox
 
 F64 = np.float64
@@ -34,15 +34,14 @@ def _pair_float32(words, pair, i):
 
 @njit(inline="always")
 def _pair_float64(words, pair, i):
-    radius_word = U64(words[0, i]) | (U64(words[1, i]) << U64(32))
-    angle_word = U64(words[2, i]) | (U64(words[3, i]) << U64(32))
+    radius_word, angle_word = words_float64(words[0, i], words[1, i], words[2, i], words[3, i])
     return normals_float64(radius_word, angle_word)
 
 
 def make_noise(dtype, antithetic):
     """(fill_words, two_normals, pairs of normals in a block): a tile's words, and from them two normals of a path."""
     pairs_per_block, normal_pair = (2, _pair_float32) if dtype == "float32" else (1, _pair_float64)
-    real = getattr(np, dtype)
+    sign = make_sign(dtype)
     mate = U64(1 if antithetic else 0)  # antithetic: paths 2q and 2q + 1 share the words of path 2q
 
     @njit(inline="always")
@@ -56,8 +55,8 @@ def make_noise(dtype, antithetic):
     def two_normals(words, pair, i, first):
         z0, z1 = normal_pair(words, pair, i)
         if antithetic:
-            sign = real(1) - real(2) * real(np.int32((first + U64(i)) & mate))
-            z0, z1 = z0 * sign, z1 * sign
+            factor = sign(first + U64(i))
+            z0, z1 = z0 * factor, z1 * factor
         return z0, z1
 
     return fill_words, two_normals, pairs_per_block

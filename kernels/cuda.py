@@ -8,7 +8,7 @@ and a float32 that an element returns comes as a Python float, so that it is mad
 import numpy as np
 from numba import cuda, njit, types
 
-from .normal import normals_float32, normals_float64
+from .normal import make_sign, normals_float32, normals_float64, words_float64
 from .philox import philox
 
 F64 = np.float64
@@ -91,7 +91,8 @@ def _float32_block(path, block, key0, key1):
 @njit(inline="always")
 def _float64_pair(path, block, key0, key1):
     r0, r1, r2, r3 = philox(path & U64(2**32 - 1), path >> U64(32), block, U64(0), key0, key1)
-    return normals_float64(r0 | (r1 << U64(32)), r2 | (r3 << U64(32)))
+    radius_word, angle_word = words_float64(r0, r1, r2, r3)
+    return normals_float64(radius_word, angle_word)
 
 
 @njit(inline="always")
@@ -106,14 +107,13 @@ def make_noise(dtype, antithetic):
     plain = _float32_block if dtype == "float32" else _float64_block
     if not antithetic:
         return plain
-    real = getattr(np, dtype)
+    sign = make_sign(dtype)
 
     @njit(inline="always")
     def normals(path, block, key0, key1):
-        odd = path & U64(1)
-        z0, z1, z2, z3 = plain(path ^ odd, block, key0, key1)
-        sign = real(1) - real(2) * real(np.int32(odd))
-        return z0 * sign, z1 * sign, z2 * sign, z3 * sign
+        z0, z1, z2, z3 = plain(path & ~U64(1), block, key0, key1)
+        factor = sign(path)
+        return z0 * factor, z1 * factor, z2 * factor, z3 * factor
 
     return normals
 

@@ -50,3 +50,20 @@ def normals_float64(radius_word, angle_word):
     radius = radius_float64(radius_word)
     x, y = cos_sin_turns_float64(angle_word)
     return product(radius, x), product(radius, y)  # which a process may add to its state
+
+
+@njit(inline="always")
+def words_float64(r0, r1, r2, r3):
+    """The radius word and the angle word of a block of four 32-bit words."""
+    return U64(r0) | (U64(r1) << U64(32)), U64(r2) | (U64(r3) << U64(32))
+
+
+def make_sign(dtype):
+    """sign(path): what the noise of one of two antithetic paths is multiplied by, -1 for an odd one."""
+    real = getattr(np, dtype)
+
+    @njit(inline="always")
+    def sign(path):
+        return real(1) - real(2) * real(I32(path & U64(1)))
+
+    return sign
