@@ -17,33 +17,8 @@ SECOND_ORDER = "pathwise derivatives are of first order: a second derivative in 
 COMPILED = "forward-mode and torch.func's derivatives of a mean cannot be compiled: leave torch.compile out"
 
 
-class FirstOrder(torch.autograd.Function):
-    """Derivatives, as what cannot be differentiated again in what they depend on."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(slopes: torch.Tensor, *depends_on: Any) -> torch.Tensor:
-        """The derivatives."""
-        return slopes.clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing is kept."""
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        """Raise."""
-        raise NotImplementedError(SECOND_ORDER)
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Any:
-        """Raise."""
-        raise NotImplementedError(SECOND_ORDER)
-
-
 class _Refused(torch.autograd.Function):
-    """A value that is not differentiated in what it depends on."""
+    """A value whose derivatives in what it depends on raise, with these words."""
 
     generate_vmap_rule = True
 
@@ -71,6 +46,11 @@ def refusing(value: torch.Tensor, words: str, *depends_on: Any) -> torch.Tensor:
     return cast(torch.Tensor, _Refused.apply(value, words, *depends_on))
 
 
+def first_order(slopes: torch.Tensor, *depends_on: Any) -> torch.Tensor:
+    """Derivatives, as what cannot be differentiated again in what they depend on."""
+    return cast(torch.Tensor, _Refused.apply(slopes, SECOND_ORDER, *depends_on))
+
+
 def _product(jacobian: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
     """Jacobian (K, ...) times grad (...), summed over all of it; without a reshape, which torch's old vmap cannot."""
     return jacobian @ grad if jacobian.ndim == 2 else (jacobian * grad).sum(tuple(range(1, jacobian.ndim)))
@@ -91,11 +71,11 @@ class _Attach(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        return _product(FirstOrder.apply(*ctx.saved_tensors), grads[0]), None, None, None
+        return _product(first_order(*ctx.saved_tensors), grads[0]), None, None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
-        slopes = FirstOrder.apply(*ctx.saved_tensors)
+        slopes = first_order(*ctx.saved_tensors)
         return (tangents[0] @ slopes.flatten(1)).reshape(slopes.shape[1:])
 
     @staticmethod

@@ -11,10 +11,10 @@ from fastlam import parameters
 from fastlam.arrays import array_of, check_float
 from fastlam.attach import (
     COMPILED,
-    FirstOrder,
     attach,
     by_loop,
     check_compiled,
+    first_order,
     observed,
     plain,
     requires_grad,
@@ -105,7 +105,7 @@ class _Rows(torch.autograd.Function):
         tracked = under_transform() or requires_grad(grads[0])
         weight = grads[0].detach() if tracked else grads[0]  # torch's old vmap knows no detach
         slopes = torch.ops.fastlam.mean_slopes(x.detach(), theta.detach(), weight, index, ctx.payoff)
-        return FirstOrder.apply(slopes, x, theta, grads[0]), grads[0], None, None, None
+        return first_order(slopes, x, theta, grads[0]), grads[0], None, None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
@@ -114,7 +114,7 @@ class _Rows(torch.autograd.Function):
         some, moved = (x, moved) if index is None else (x[index], moved[index])
         ones = torch.ones(some.shape[:-1], dtype=torch.float64, device=some.device)
         slopes = torch.ops.fastlam.mean_slopes(some.detach(), theta.detach(), ones, None, ctx.payoff)
-        of_x = (FirstOrder.apply(slopes, some, theta) * moved).double().sum(-1)
+        of_x = (first_order(slopes, some, theta) * moved).double().sum(-1)
         return of_x if of_value is None else of_x + of_value
 
     @staticmethod
