@@ -5,7 +5,7 @@ import math
 from numba import config, types
 
 from .cpu import LANES
-from .cuda import F64, I64, THREADS, D, I, cuda, device
+from .cuda import F64, I64, THREADS, U32, D, I, cuda, device
 
 WARP = 32
 ALL = 0xFFFFFFFF  # threads of a warp
@@ -32,10 +32,10 @@ else:
     @device
     def fold_lanes(lanes, n_values, thread, n_threads):
         """Add the second half of the 128 lanes of each value to the first until one is left, the value's first."""
-        lane = thread & (WARP - 1)
-        value = thread // WARP
+        lane = U32(thread & (WARP - 1))
+        value = U32(thread // WARP)
         while value < n_values:  # a warp each
-            at = value * LANES + lane
+            at = U32(value * LANES + lane)
             total = (lanes[at] + lanes[at + 64]) + (lanes[at + 32] + lanes[at + 96])
             total += cuda.shfl_down_sync(ALL, total, 16)
             total += cuda.shfl_down_sync(ALL, total, 8)
@@ -43,8 +43,8 @@ else:
             total += cuda.shfl_down_sync(ALL, total, 2)
             total += cuda.shfl_down_sync(ALL, total, 1)
             if lane == 0:
-                lanes[value * LANES] = total
-            value += n_threads // WARP
+                lanes[at] = total
+            value = U32(value + n_threads // WARP)
         cuda.syncthreads()
 
 
