@@ -124,7 +124,7 @@ def fit(
 def fit_paths(x: Any, k: Any, training: Training, device: str | None = None, stacklevel: int = 4) -> FitResult:
     """`fit`, its other arguments checked; warnings point `stacklevel` functions up from those that give them."""
     start = time.perf_counter()
-    _check_paths(x)
+    x = _paths(x)
     targets = checked_targets("fit", k, len(x), "row of x")
     return fit_means(row_means(x, device), targets, time.perf_counter() - start, training, stacklevel)
 
@@ -214,14 +214,16 @@ def _train(
     return history
 
 
-def _check_paths(x: Any) -> None:
-    """Raise unless x is paths (m, n); none of it is read."""
-    arrays.kind(x, "fit: x")
+def _paths(x: Any) -> Any:
+    """Paths (m, n), checked without reading them."""
+    if arrays.kind(x, "fit: x") == "torch":
+        x = arrays.unwrapped(x, "fit: x")
     if getattr(x, "is_meta", False):
         raise ValueError("fit: x is on meta, where tensors have no values")
     check_rows(x, "fit")
     if x.ndim != 2:
         raise ValueError(f"fit: x must have shape (m, n), but has {tuple(x.shape)}")
+    return x
 
 
 def _split(count: int, share: float, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
