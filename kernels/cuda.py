@@ -1,8 +1,9 @@
 """Loops for NVIDIA GPUs, of the same elements as those of cpu.py, and the same bits: what they share, and paths.
 
-Each `make_*` gives (kernel, signature). Arrays come as pointers; strides count elements; nothing is checked. In numba's
-simulator pointers are arrays and what is compiled here runs as Python: `device` functions touch memory, elements none,
-and a float32 that an element returns comes as a Python float, so that it is made `real` again.
+Each `make_*` gives (kernel, signature), and after these may name limits on registers, which `cuda_launch.cubin` tries.
+Arrays come as pointers; strides count elements; nothing is checked. In numba's simulator pointers are arrays and what
+is compiled here runs as Python: `device` functions touch memory, elements none, and a float32 that an element returns
+comes as a Python float, so that it is made `real` again.
 """
 
 import numpy as np

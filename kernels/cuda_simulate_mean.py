@@ -10,10 +10,11 @@ from numba import config, types
 from .cpu import LANES, TILE
 from .cpu_leaf import make_add
 from .cuda import BLOCK, F64, I64, U32, U64, D, I, U, cuda, device, make_cast, make_load, make_noise, make_store
-from .cuda_leaf import make_finish, make_follow, make_hold, make_hold_pairs, make_put, make_times
+from .cuda_leaf import hold_pairs, make_finish, make_follow, make_put, make_times
 
 SHARED_BYTES = 48 * 1024  # what every GPU gives to a block
 MOST_BYTES = 24 * 1024  # of lanes: several blocks shall find room
+REGISTERS = 168, 128, 96, 80, 64  # with which 3, 4, 5, 6 and 8 blocks of these threads find room in a multiprocessor
 EXCHANGE_BYTES = 8 * LANES * BLOCK  # of what neighbours tell each other
 
 if config.ENABLE_CUDASIM:  # which has no warps
@@ -38,8 +39,8 @@ def times_together(n_terms: int, n_tangents: int, dtype: str) -> int:
     return next((together for together in (4, 2, 1) if together <= fits), 0)
 
 
-def make_elements(path, tangents, functional, n_tangents, dtype, pairs):
-    """step(x, dx, z, c, dc), f(x, theta), and see(x, theta): f where pairs need it."""
+def make_elements(path, tangents, functional, n_tangents, dtype):
+    """step(x, dx, z, c, dc), and f(x, theta), of one path."""
     (step, observe), value = path, functional[1]
     real = getattr(np, dtype)
     cast = make_cast(n_tangents, real)
@@ -53,11 +54,7 @@ def make_elements(path, tangents, functional, n_tangents, dtype, pairs):
     def f(x, theta):
         return value(F64(observe(x)), theta)
 
-    @device
-    def see(x, theta):
-        return f(x, theta) if pairs else 0.0
-
-    return one_step, f, see
+    return one_step, f
 
 
 def make_simulate_mean(path, tangents, functional, slopes, sizes, dtype, antithetic, spread):
@@ -76,11 +73,10 @@ def make_simulate_mean(path, tangents, functional, slopes, sizes, dtype, antithe
     dx_size, lanes_size = max(1, TILE * n_tangents), LANES * together * n_terms
     exchange_size = EXCHANGE_BYTES // 8 if pairs else 1
     nothing, unseen = (((0.0,) * n_added, 0.0, (0.0, 0.0)),) * BLOCK, (0.0,) * BLOCK
-    one_step, f, see = make_elements(path, tangents, functional, n_tangents, dtype, pairs)
-    hold = make_hold(make_add(functional[0], slopes, path[1], n_slopes), f, spread, pairs)
-    follow, hold_pairs = make_follow(BLOCK, one_step, hold, see), make_hold_pairs(BLOCK)
-    finish = make_finish(0, together, n_terms, make_put(n_added, spread, pairs))
-    load_c, load_dc = make_times(BLOCK, n_coefficients), make_times(BLOCK, n_tangents * n_coefficients)
+    one_step, f = make_elements(path, tangents, functional, n_tangents, dtype)
+    follow = make_follow(one_step, make_add(functional[0], slopes, path[1], n_slopes), f, spread, pairs)
+    finish = make_finish(together, n_terms, make_put(n_added, spread, pairs))
+    load_c, load_dc = make_times(n_coefficients), make_times(n_tangents * n_coefficients)
     load_dx, store_dx = make_load(n_tangents), make_store(n_tangents)
     load_theta, tell = make_load(n_parameters), make_store(BLOCK)
 
@@ -127,4 +123,4 @@ def make_simulate_mean(path, tangents, functional, slopes, sizes, dtype, antithe
             j += BLOCK
 
     R = types.CPointer(getattr(types, dtype))
-    return simulate_mean, types.void(I, I, I, U, U, U, R, R, R, R, D, D, D)
+    return simulate_mean, types.void(I, I, I, U, U, U, R, R, R, R, D, D, D), *REGISTERS

@@ -94,6 +94,8 @@ def kernels():
         cases[f"weigh {dtype}"] = (cuda_mean.make_weigh, (dtype,), cuda.THREADS)
         cases[f"numbers {dtype}"] = (cuda_coefficients.make_numbers, (dtype,), cuda_coefficients.NUMBERS)
         cases[f"divide {dtype}"] = (cuda_mean.make_divide, (dtype,), cuda.THREADS)
+    wanted = 0, 1, 2, 3  # float64 takes them in two passes: its shared memory holds no more
+    cases["simulate_mean float32 every gradient"] = simulate_mean("ornstein_uhlenbeck", "square", "float32", wanted)
     for spread in (False, True):
         cases[f"table {spread}"] = (cuda_tree.make_table, (3, spread), cuda.THREADS)
     return cases

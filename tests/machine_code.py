@@ -15,7 +15,8 @@ from fastlam.kernels import cuda_launch
 
 def ptx(make, arguments, threads, cc):
     """The kernel as PTX for this architecture: what its machine code is assembled from."""
-    code, options = cuda_launch._code(make, arguments, threads), [f"-arch=sm_{cc[0]}{cc[1]}", "-lto", "-ptx", "-fma=0"]
+    code, _ = cuda_launch._code(make, arguments, threads)
+    options = [f"-arch=sm_{cc[0]}{cc[1]}", "-lto", "-ptx", "-fma=0"]
     linker = nvjitlink.create(len(options), options)
     try:
         nvjitlink.add_data(linker, nvjitlink.InputType.LTOIR, code, len(code), "kernel")

@@ -43,10 +43,11 @@ def test_resources(name, cc):
 @pytest.mark.parametrize("name", KERNELS)
 def test_ptx(name, cc):
     """It names architecture and threads of a block, flushes nothing, calls nothing; no path in float32 widens."""
-    text = ptx(*KERNELS[name], cc)
-    threads = KERNELS[name][2]
+    make, arguments, threads = KERNELS[name]
+    text = ptx(make, arguments, threads, cc)
     assert re.search(rf"\.target sm_{cc[0]}{cc[1]}\b", text)
-    assert re.search(rf"\.maxntid {threads}\b", text)
+    has_limits = len(make(*arguments)) > 2  # on registers, which stand for that
+    assert has_limits or re.search(rf"\.maxntid {threads}\b", text)
     assert not re.search(r"\b(mad|fma)\.(ftz|approx|rz)\b|\.ftz\.|\.approx\.f64|\bcall\b", text)
     if name.startswith("simulate ") and "float32" in name:
         assert ".f64" not in text
@@ -66,9 +67,36 @@ def test_paths_in_float32(name):
 
 def test_instructions_of_a_normal():
     """The inner loops make four normals of one path, and step it; the sketch in the issue took 64 a normal."""
-    assert len(max(loops(code("simulate brownian float32").code), key=len)) <= 4 * 64
-    bodies = [body for body in loops(code("simulate_mean brownian float32").code) if body.count("FFMA") > 30]
-    assert len(min(bodies, key=len)) <= 4 * 64  # with the functional and its sum
+    assert len(max(loops(code("simulate brownian float32").code), key=len)) <= 4 * 60
+
+
+def inner_loop(made):
+    """The instructions of the smallest loop that Philox is in."""
+    return min((body for body in loops(made.code) if body.count("IMAD.WIDE.U32") > 15), key=len)
+
+
+# Registers: 128 leave room for 4 blocks of 128 threads, 56 for 9. Instructions of a normal, its step and sums included.
+ONE_PASS = {
+    "simulate_mean brownian float32": (56, 52),
+    "simulate_mean brownian float32 gradients": (128, 68),
+    "simulate_mean float32 every gradient": (128, 76),
+    "simulate_mean brownian float64": (80, 116),
+    "simulate_mean brownian float64 gradients": (128, 128),
+}
+
+
+@pytest.mark.parametrize("name", ONE_PASS)
+def test_one_pass_leaves_room_for_blocks(name):
+    made, (registers, of_a_normal) = code(name), ONE_PASS[name]
+    assert made.registers <= registers
+    assert len(inner_loop(made)) <= 4 * of_a_normal
+
+
+@pytest.mark.parametrize(("dtype", "most"), [("float32", 12), ("float64", 24)])
+def test_products_of_philox_are_one_instruction(dtype, most):
+    """High words, all 0, are not added to them: 20 of a block. What is added: exponents, quarter turns, indices."""
+    inner = inner_loop(code(f"simulate_mean brownian {dtype}"))
+    assert sum(operation.startswith(("VIADD", "IADD3")) for operation in inner) <= most
 
 
 # Of a pair of normals: 10 for the logarithm, 8 for sine and cosine by Horner's rules, 2 products; of a root; of a step.
@@ -117,6 +145,29 @@ def test_rows_are_read_by_16_bytes(name):
 def test_a_kernel_is_compiled_once():
     make, arguments, threads = KERNELS["fold"]
     assert cuda_launch.cubin(make, arguments, threads, HOPPER) is cuda_launch.cubin(make, arguments, threads, HOPPER)
+
+
+def limited(name, *limits):
+    """The kernel with these limits on registers, and its LTO-IR."""
+    make, arguments, threads = KERNELS[name]
+
+    def make_limited(*arguments):
+        return *make(*arguments)[:2], *limits
+
+    case = make_limited, arguments, threads
+    return cuda_launch.cubin(*case, HOPPER), cuda_launch._code(*case)[0]
+
+
+def test_the_last_limit_on_registers_without_spills_is_kept():
+    assert limited("fold", 255)[0].registers > 28
+    assert limited("fold", 28, 24)[0].registers <= 24
+
+
+def test_a_limit_on_registers_that_spills_is_not_kept():
+    made, lto = limited("simulate brownian float64", 24)
+    assert cuda_launch._linked(lto, "-arch=sm_90", "-maxrregcount=24").spills
+    assert not made.spills
+    assert made.registers > 24
 
 
 def test_words_are_passed_whole():
