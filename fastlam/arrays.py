@@ -6,6 +6,7 @@ import math
 import operator
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,11 @@ def is_cupy(array: Any) -> bool:
 def on_gpu(array: Any) -> bool:
     """Is this array, of an accepted kind, in the memory of a GPU?"""
     return array.is_cuda if isinstance(array, torch.Tensor) else not isinstance(array, np.ndarray)
+
+
+def active(array: Any) -> Any:
+    """A block in which the GPU of a CuPy array is the active one, as CuPy's operators want it; else nothing."""
+    return array.device if is_cupy(array) else nullcontext()
 
 
 def host_array(array: Any, name: str) -> np.ndarray:

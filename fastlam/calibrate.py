@@ -131,7 +131,7 @@ def calibrate(
     if progress is not None and not callable(progress):
         raise TypeError(f"calibrate: progress must be callable, but is {progress!r}")
     if device is None and arrays.on_gpu(times):
-        device = f"cuda:{gpu_part('gpu', 'calibrate: times').number(times)}"
+        device = f"cuda:{gpu_part('gpu', 'calibrate: times').device(times)}"
     where = check_device("calibrate: device", device)
     values = _values(process, lam)
     names = _learned(learn, values)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import time
 import warnings
@@ -22,6 +21,7 @@ from fastlam.devices import beside, check_device
 from fastlam.progress_bar import Advance, progress_bar
 from fastlam.readers import check_suffix
 from fastlam.training import checked_training
+from fastlam.version import version as version_of_fastlam
 
 SLICE = 2**24  # elements simulated at a time into a .npy file
 
@@ -37,7 +37,7 @@ def fastlam_itself(
 ) -> None:
     """Monte Carlo paths x of diffusions, and lam in the targets k: the mean over paths of lam * x**2 at each time."""
     if version:
-        print("fastlam", importlib.metadata.version("fastlam"))
+        print("fastlam", version_of_fastlam())
     elif context.invoked_subcommand is None:
         print(context.get_help())
 

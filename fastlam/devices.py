@@ -50,7 +50,7 @@ def check_device(name: str, device: Any) -> str | None:
         raise OSError(f"{name} is {device}, but {_missing()}")
     number = torch.cuda.current_device() if asked.index is None else asked.index
     if number >= count:
-        raise ValueError(f"{name} is {device}, but there are {count} GPUs, from cuda:0 on")
+        raise ValueError(f"{name} is {device}, but there is no such GPU: cuda:0 to cuda:{count - 1} are there")
     gpu_part("gpu", name)
     return f"cuda:{number}"
 

@@ -13,6 +13,7 @@ from fastlam import on_torch
 from fastlam.kernels import cuda, cuda_launch, cuda_tree
 from fastlam.kernels.cuda_coefficients import NUMBERS, make_numbers
 
+MOST_ELEMENTS = 2**48
 OWN = "take less at a time, or free what is not needed"
 
 
@@ -46,10 +47,10 @@ def launch(case: Case, grid: int | tuple[int, int], *values: Any) -> None:
         cuda_launch.launch(case.make, case.arguments, number, on.stream(number), grid, case.threads, *plain)
 
 
-def number(x: Any) -> int:
+def device(x: Any) -> int:
     """Number of the GPU that an array is on."""
-    device: int = framework(x).device(x)
-    return device
+    there: int = framework(x).device(x)
+    return there
 
 
 def blocks(count: int) -> int:
@@ -59,15 +60,15 @@ def blocks(count: int) -> int:
 
 def empty(like: Any, shape: tuple[int, ...], dtype: str, name: str = "the GPU's scratch", remedy: str = OWN) -> Any:
     """New memory beside an array; MemoryError, with the remedy, where the GPU has none."""
-    on = framework(like)
-    try:
-        return on.empty(like, shape, dtype)
-    except on.OutOfMemory as error:
-        number, size = on.device(like), math.prod(shape) * (4 if dtype == "float32" else 8)
-        raise MemoryError(
-            f"{name} needs {size / 1e9:,.1f} GB on GPU {number}, but {on.free_bytes(number) / 1e9:,.1f} GB are "
-            f"available: {remedy}"
-        ) from error
+    on, error = framework(like), None
+    if math.prod(shape) < MOST_ELEMENTS:  # beyond that sizes in bytes overflow
+        try:
+            return on.empty(like, shape, dtype)
+        except on.OutOfMemory as refused:
+            error = refused
+    there, size = on.device(like), math.prod(shape) * (4 if dtype == "float32" else 8)
+    needs, free = f"{size / 1e9:,.1f} GB on GPU {there}", f"{on.free_bytes(there) / 1e9:,.1f} GB"
+    raise MemoryError(f"{name} needs {needs}, but {free} are available: {remedy}") from error
 
 
 def scratch(like: Any, *shape: int) -> Any:

@@ -38,7 +38,15 @@ def time_grid(times: Any) -> Any:
 
 def steps(dynamics: Dynamics, grid: Any, values: Any, real: str) -> Any:
     """As `one_pass.step_coefficients`; `grid` (m,) and `values`, with x0 at their end, are float64 on the GPU."""
-    return _along(dynamics.coefficients, dynamics, grid, values, tuple(range(dynamics.n_coefficients)), real)
+    return _coefficients(
+        dynamics.coefficients,
+        dynamics.n_coefficients,
+        dynamics,
+        grid,
+        values,
+        tuple(range(dynamics.n_coefficients)),
+        real,
+    )
 
 
 def _slopes(dynamics: Dynamics, grid: Any, values: Any, directions: list[int], real: str) -> Any:
@@ -47,13 +55,16 @@ def _slopes(dynamics: Dynamics, grid: Any, values: Any, directions: list[int], r
 
     n, last = dynamics.n_coefficients, len(dynamics.names) - 1
     picks = tuple(p * n + k if p < last else -1 for p in directions for k in range(n))
-    return _along(coefficient_slopes(dynamics.coefficients, last), dynamics, grid, values, picks, real)
+    return _coefficients(coefficient_slopes(dynamics.coefficients, last), last * n, dynamics, grid, values, picks, real)
 
 
-def _along(element: Any, dynamics: Dynamics, grid: Any, values: Any, picks: tuple[int, ...], real: str) -> Any:
+def _coefficients(
+    element: Any, count: int, dynamics: Dynamics, grid: Any, values: Any, picks: tuple[int, ...], real: str
+) -> Any:
+    """`picks` of the `count` values of element(t, dt, parameters) at each step."""
     m = grid.shape[0]
     answer = gpu.empty(grid, (m, len(picks)), real)
-    case = gpu.Case(make_coefficients, (element, dynamics.least, picks, real))
+    case = gpu.Case(make_coefficients, (element, count, dynamics.least, picks, real))
     gpu.launch(case, gpu.blocks(m), grid, m, values, answer)
     return answer
 
@@ -82,12 +93,20 @@ def mean_table(
     shift = None
     if stderr:
         shift = gpu.scratch(grid, 1, grid.shape[0])
-        _pass(*problem, (), stream._replace(n_paths=stream.unit), None, shift, 1)
+        _pass(*problem, (), stream._replace(n_paths=stream.unit), None, shift, 1, None)
+    parts = _parts(dynamics, payoff, wanted, stream.real, stderr)
     row = 1
-    for part in _parts(dynamics, payoff, wanted, stream.real, stderr):
-        _pass(*problem, part, stream, shift, table, row)
+    for i, part in enumerate(parts):
+        _pass(*problem, part, stream, shift, table, row, _shared(one_pass.asked_for(), i, len(parts)))
         row, shift = row + len(part), None
     return table
+
+
+def _shared(progress: one_pass.Progress | None, part: int, parts: int) -> one_pass.Progress | None:
+    """Progress of one of several passes, each of which is as much of the whole."""
+    if progress is None:
+        return None
+    return lambda done, n_paths: one_pass.tell(progress, (part * n_paths + done) // parts, n_paths)
 
 
 def host_table(
@@ -127,7 +146,7 @@ def _parts(
 
 def _pass(
     dynamics: Dynamics, payoff: Payoff, theta: Any, grid: Any, wanted: tuple[int, ...], stream: Stream, shift: Any,
-    table: Any, row: int,
+    table: Any, row: int, progress: one_pass.Progress | None,
 ) -> None:  # fmt: skip
     """One pass over the paths: means to the table's first row, derivatives from `row` on, standard errors to its last.
 
@@ -145,17 +164,18 @@ def _pass(
     arrays_of = x0, start, coefficients, slopes, theta, shift if spread else grid
     case = gpu.Case(make_simulate_mean, one_pass.made_of(dynamics, payoff, wanted, stream, spread), LANES)
     n_terms = 1 + len(wanted) + spread
-    sums = _sums(case, stream, m, n_terms, arrays_of)
+    sums = _sums(case, stream, m, n_terms, arrays_of, progress)
     gpu.launch(
         gpu.Case(cuda_tree.make_table, (n_terms, spread)), gpu.blocks(m), sums, m, float(stream.n_paths),
         float(stream.n_paths // stream.unit), arrays_of[-1], table, row, table.shape[0] - 1,
     )  # fmt: skip
 
 
-def _sums(case: gpu.Case, stream: Stream, m: int, n_terms: int, arrays_of: tuple[Any, ...]) -> Any:
+def _sums(
+    case: gpu.Case, stream: Stream, m: int, n_terms: int, arrays_of: tuple[Any, ...], progress: one_pass.Progress | None
+) -> Any:
     """Sums over all paths (m n_terms,): the tree over slabs of tiles, each an aligned power of two of them."""
     tiles = -(-stream.n_paths // TILE)
-    progress = one_pass.asked_for()
     slab = 1
     while slab < min(tiles, SLAB_TILES) and 2 * slab * m * n_terms * 8 <= SLAB_BYTES:
         slab *= 2
@@ -168,6 +188,6 @@ def _sums(case: gpu.Case, stream: Stream, m: int, n_terms: int, arrays_of: tuple
             yield gpu.fold(sums)[0]
             if progress is not None:
                 gpu.framework(sums).wait(sums)
-                one_pass.tell(progress, min(stream.n_paths, (first + count) * TILE), stream.n_paths)
+                progress(min(stream.n_paths, (first + count) * TILE), stream.n_paths)
 
     return fold_in_order(slabs())

@@ -17,7 +17,7 @@ from fastlam.kernels.identity import identity, no_tangents
 from fastlam.kernels.square import add_square, square_slope
 from fastlam.rows import check_index, check_index_form, means_shape
 
-MOST_BLOCKS = 2**16 - 1  # that a grid has in its second direction
+MOST_ROWS, MOST_BLOCKS = 2**31 - 1, 2**16 - 1  # that a grid has in its first and second direction
 SLAB_BYTES = 2**28  # that are copied to a GPU at a time
 
 
@@ -45,6 +45,8 @@ def rows_of(x: Any) -> tuple[Any, Rows, bool]:
     """x, copied where no kernel reads it in place; where its rows start; does each at a multiple of 16 bytes?"""
     on = gpu.framework(x)
     x = on.memory(x)
+    if on.address(x) % x.itemsize:
+        raise ValueError("x is not aligned: its address is no multiple of the size of its elements")
     found = _walk(x.shape, on.strides(x), x.itemsize)
     if found is None:
         x = on.contiguous(x)
@@ -92,13 +94,24 @@ def means(x: Any, payoff: Payoff, theta: Any, wanted: tuple[int, ...], index: An
 
     Rows at positions outside x, for which nothing can be raised without waiting for the GPU, are NaN.
     """
-    slopes: Element = no_tangents
-    if wanted:
-        from fastlam.derivatives import terms  # now: SymPy is needed for derivatives alone
+    count = len(payoff.names)
+    parts = [wanted[i : i + cuda_mean.MOST_SLOPES] for i in range(0, len(wanted), cuda_mean.MOST_SLOPES)] or [()]
+    answer, *others = (
+        _means(
+            x, (payoff.accumulate, _slopes(payoff, part)), theta, count, len(part), index, mean_real, (1 + len(part),)
+        )
+        for part in parts
+    )
+    return gpu.framework(x).concatenated([answer, *(other[1:] for other in others)]) if others else answer
 
-        slopes = terms(payoff.value, identity, len(payoff.names), wanted, 0)
-    elements, n_terms = (payoff.accumulate, slopes), 1 + len(wanted)
-    return _means(x, elements, theta, len(payoff.names), len(wanted), index, mean_real, (n_terms,))
+
+def _slopes(payoff: Payoff, wanted: tuple[int, ...]) -> Element:
+    if not wanted:
+        return no_tangents
+    from fastlam.derivatives import terms  # now: SymPy is needed for derivatives alone
+
+    element: Element = terms(payoff.value, identity, len(payoff.names), wanted, 0)
+    return element
 
 
 class Launch(NamedTuple):
@@ -119,7 +132,7 @@ def _launch(
     made_of = *elements, n_parameters, n_slopes, real, mean_real
     threads = cuda_mean.threads_together(n_terms)
     aligned, unaligned = (gpu.Case(cuda_mean.make_mean, (*made_of, aligned), threads) for aligned in (True, False))
-    return Launch(aligned, unaligned, (n_rows, min(blocks, MOST_BLOCKS)), blocks)
+    return Launch(aligned, unaligned, (min(n_rows, MOST_ROWS), min(blocks, MOST_BLOCKS)), blocks)
 
 
 def _means(
@@ -139,7 +152,7 @@ def _means(
     picked, n_index = (nothing, 0) if index is None else (on.cast(index, "int64"), math.prod(index.shape))
     theta = nothing if theta is None else theta
     case = aligned if is_aligned else unaligned
-    gpu.launch(case, grid, x, picked, n_index, *walk, n, blocks, theta, float(n), sums, answer)
+    gpu.launch(case, grid, x, picked, n_index, *walk, n_rows, n, blocks, theta, float(n), sums, answer)
     if blocks > 1:
         divide = gpu.Case(cuda_mean.make_divide, (mean_real,))
         gpu.launch(divide, gpu.blocks(n_rows * n_terms), gpu.fold(sums), n_rows, n_terms, float(n), answer)

@@ -71,11 +71,12 @@ def mean(functional: PathFunctional, x: Any, *, index: Any = None) -> Any:
     values = tuple(functional.parameters().values())
     _check_no_tensors("mean: x", (*values, functional.factor), kind)
     payoff = record(functional.handle)
-    if kind == "cupy":
-        means = gpu_part("gpu_rows", "mean: x").means_of_numbers(x, payoff, values, index)
-    else:
-        means = arrays.rounded(rows.array_terms(x, payoff, np.array(values, np.float64), (), index)[0], x.dtype)
-    return montecarlo.times_lam(functional.factor, means, "mean")
+    with arrays.active(x):
+        if kind == "cupy":
+            means = gpu_part("gpu_rows", "mean: x").means_of_numbers(x, payoff, values, index)
+        else:
+            means = arrays.rounded(rows.array_terms(x, payoff, np.array(values, np.float64), (), index)[0], x.dtype)
+        return montecarlo.times_lam(functional.factor, means, "mean")
 
 
 def simulate_mean(
@@ -219,7 +220,7 @@ def _simulate_mean(
         raise ValueError(f"{name}: with antithetic and return_stderr, first_path and n_paths must be even: whole pairs")
     _check_progress(name, progress)
     means = _tensor_means if kind == "torch" else _array_means
-    with progress_to(progress) if progress is not None else nullcontext():
+    with arrays.active(times), progress_to(progress) if progress is not None else nullcontext():
         mean, stderr = means(name, functional, process, times, which, bool(return_stderr))
     return (mean, stderr) if return_stderr else mean
 

@@ -115,15 +115,21 @@ def _on_gpu(process: Process, times: Any, which: Stream, out: Any) -> Any:
     paths, gpu = (gpu_part(part, "simulate: times") for part in ("gpu_paths", "gpu"))
     named, dynamics = process.parameters(), record(process.handle)
     parameters.check_untracked("simulate", named)
-    if isinstance(times, torch.Tensor):
-        times = arrays.unwrapped(times, "simulate: times")
-        values = parameters.vector("simulate", tuple(named), tuple(named.values()), times.device).detach()
-    else:
-        values = gpu.numbers(times, parameters.floats("simulate", named, dynamics))
-    if out is None:
-        out = gpu.empty(times, (times.shape[0], which.n_paths), which.real, "simulate", FEWER)
-    paths.fill_paths(out, dynamics, paths.time_grid(times), values, which)
+    named = {name: _unwrapped(value, f"simulate: {name}") for name, value in named.items()}
+    times = _unwrapped(times, "simulate: times")
+    with torch._C._DisableFuncTorch(), arrays.active(times):  # a transform would wrap what is made here
+        if isinstance(times, torch.Tensor):
+            values = parameters.vector("simulate", tuple(named), tuple(named.values()), times.device).detach()
+        else:
+            values = gpu.numbers(times, parameters.floats("simulate", named, dynamics, "a CuPy array"))
+        if out is None:
+            out = gpu.empty(times, (times.shape[0], which.n_paths), which.real, "simulate", FEWER)
+        paths.fill_paths(out, dynamics, paths.time_grid(times), values, which)
     return out
+
+
+def _unwrapped(value: Any, name: str) -> Any:
+    return arrays.unwrapped(value, name) if isinstance(value, torch.Tensor) else value
 
 
 def _new_array(shape: tuple[int, int], real: str) -> np.ndarray:
@@ -166,8 +172,9 @@ def _check_out(out: Any, times: Any, shape: tuple[int, int], real: str) -> None:
     if arrays.on_gpu(times):
         if out.device != times.device:
             raise ValueError(f"simulate: times is on {times.device}, but out is on {out.device}")
-        step, last = gpu_part("gpu", "simulate: out").framework(out).strides(out)
-        whole = last == 1 or shape[1] == 1
+        on = gpu_part("gpu", "simulate: out").framework(out)
+        step, last = on.strides(out)
+        whole = (last == 1 or shape[1] == 1) and on.address(out) % out.itemsize == 0
     else:
         paths = arrays.host_array(out, "simulate: out")
         if not paths.flags.writeable:
@@ -227,7 +234,8 @@ def mean_square(x: Any, lam: Any = 1.0, *, index: Any = None) -> Any:
     """
     if arrays.kind(x, "mean_square: x") == "torch":
         return autograd.mean_square(x, lam, index)
-    return times_lam(lam, _square_means(x, index, "mean_square"), "mean_square")
+    with arrays.active(x):
+        return times_lam(lam, _square_means(x, index, "mean_square"), "mean_square")
 
 
 def mean_square_value_and_grad(x: Any, lam: Any = 1.0, *, index: Any = None) -> tuple[Any, Any]:
@@ -259,8 +267,9 @@ def mean_square_value_and_grad(x: Any, lam: Any = 1.0, *, index: Any = None) -> 
     caller = "mean_square_value_and_grad"
     if arrays.kind(x, f"{caller}: x") == "torch":
         return autograd.mean_square_value_and_grad(x, lam, index)
-    mean = _square_means(x, index, caller)
-    return times_lam(lam, mean, caller), mean[()]
+    with arrays.active(x):
+        mean = _square_means(x, index, caller)
+        return times_lam(lam, mean, caller), mean[()]
 
 
 def _square_means(x: Any, index: Any, caller: str) -> Any:

@@ -72,6 +72,11 @@ def beside(like: Any, array: Any) -> Any:
         return cupy.asarray(array)
 
 
+def concatenated(parts: list[Any]) -> Any:
+    """Parts one after the other, along their first axis."""
+    return cupy.concatenate(parts)
+
+
 def wait(x: Any) -> None:
     """Wait for what the stream has to do."""
     with x.device:

@@ -59,6 +59,11 @@ def empty(like: torch.Tensor, shape: tuple[int, ...], dtype: str) -> torch.Tenso
     return torch.empty(shape, dtype=getattr(torch, dtype), device=like.device)
 
 
+def concatenated(parts: list[torch.Tensor]) -> torch.Tensor:
+    """Parts one after the other, along their first axis."""
+    return torch.cat(parts)
+
+
 def wait(x: torch.Tensor) -> None:
     """Wait for what the stream has to do."""
     torch.cuda.current_stream(x.device).synchronize()

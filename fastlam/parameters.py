@@ -143,12 +143,16 @@ def wanted(values: Sequence[Any]) -> tuple[int, ...]:
     return tuple([i for i, value in enumerate(values) if isinstance(value, torch.Tensor) and tracked(value)])
 
 
-def floats(name: str, parameters: Mapping[str, Any], dynamics: Dynamics) -> list[float]:
-    """The parameters' values, where no derivative in them is asked for."""
+def floats(name: str, parameters: Mapping[str, Any], dynamics: Dynamics, where: str = "on cpu") -> list[float]:
+    """The parameters' values, where no derivative in them is asked for; times are `where`, for messages."""
     check_untracked(name, parameters)
     numbers = []
     for (key, value), least in zip(parameters.items(), dynamics.least, strict=True):
-        numbers.append(float(_scalar(name, key, value, CPU, "times") if isinstance(value, torch.Tensor) else value))
+        if isinstance(value, torch.Tensor):
+            if not value.is_cpu:
+                raise ValueError(f"{name}: times is {where}, but {key} is on {value.device}: pass {key}.item()")
+            value = _scalar(name, key, value, CPU, "times")
+        numbers.append(float(value))
         check_value(f"{name}: {key}", numbers[-1], least)
     return numbers
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastlam.data import atomic_write
 from fastlam.result_json import as_json, fields_of
+from fastlam.version import version
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -15,6 +15,6 @@ if TYPE_CHECKING:
 
 def write_result(file: Path, result: DataclassInstance, options: dict[str, Any], **more: Any) -> None:
     """Write a result as JSON, whole or not at all: its fields, `more`, and the options and version that made it."""
-    made_by = {"options": options, "fastlam": importlib.metadata.version("fastlam")}
+    made_by = {"options": options, "fastlam": version()}
     with atomic_write(file) as temporary:
         temporary.write_text(as_json(fields_of(result) | more | made_by) + "\n", encoding="utf-8")

@@ -7,17 +7,18 @@ import numpy as np
 from numba import njit, types
 
 from .cuda import F64, I64, THREADS, D, I, cuda, make_load, make_store
+from .memory import exactly
 
 NUMBERS = 8  # that one launch brings
 
 
-def make_coefficients(coefficients, least, picks, dtype):
+def make_coefficients(coefficients, n_values, least, picks, dtype):
     """values[j, k] = coefficients(t, dt, parameters)[picks[k]], 0 where that is below 0, of the step to times[j].
 
-    Evaluated in float64 and rounded once. Where times do not increase or a parameter, x0 the last, is NaN or below its
-    `least`, which nobody could raise for here, NaN.
+    Evaluated in float64 and rounded once. Where times do not increase, or a parameter, x0 the last, is not finite or
+    below its `least`, which nobody could raise for here, NaN.
     """
-    store, pick, sound = make_store(len(picks)), _make_pick(picks), _make_sound(least)
+    store, pick, sound = make_store(len(picks)), _make_pick_of(n_values, picks), _make_sound(least)
     load_theta, load_all = make_load(len(least) - 1), make_load(len(least))
 
     def fill(times, n_times, parameters, values):
@@ -25,11 +26,22 @@ def make_coefficients(coefficients, least, picks, dtype):
         if j < n_times:
             t = times[j - 1] if j > 0 else F64(0)
             dt = times[j] - t
-            if not (dt > 0 or (j == 0 and dt == 0)) or not sound(load_all(parameters, 0, 1)):
+            if not (0 < dt < np.inf or (j == 0 and dt == 0)) or not sound(load_all(parameters, 0, 1)):
                 dt = F64(np.nan)
             store(values, j * len(picks), 1, pick(coefficients(t, dt, load_theta(parameters, 0, 1))))
 
     return fill, types.void(D, I, D, types.CPointer(getattr(types, dtype)))
+
+
+def _make_pick_of(n_values, picks):
+    """pick(values) of so many values: it does not compile where there are others."""
+    pick_of_any = _make_pick(picks)
+
+    @njit(inline="always")
+    def pick(values):
+        return pick_of_any(exactly(values, n_values))
+
+    return pick
 
 
 def _make_pick(picks):
@@ -58,7 +70,7 @@ def _make_pick(picks):
 
 
 def _make_sound(least):
-    """sound(values): is each at least the number at its place (None: any but NaN)?"""
+    """sound(values): is each finite, and at least the number at its place (None: any)?"""
     if not least:
 
         @njit(inline="always")
@@ -70,7 +82,7 @@ def _make_sound(least):
 
         @njit(inline="always")
         def sound(values):
-            return values[0] >= first and rest(values[1:])
+            return values[0] >= first and abs(values[0]) < np.inf and rest(values[1:])
 
     return sound
 

@@ -12,6 +12,7 @@ from .memory import load_together
 
 WARPS = 8  # of a block that adds rows
 LEAVES = 32  # of such a block, for one term: all their lanes stand in shared memory
+MOST_SLOPES = 24  # that it finds at once: with the value itself, a leaf's lanes take half of the 48 KB
 K = types.CPointer(types.int64)
 
 
@@ -123,10 +124,9 @@ def make_mean(accumulate, slopes, n_parameters, n_slopes, dtype, mean_dtype, ali
             cuda.syncthreads()
             step *= 2
 
-    def mean(x, index, n_index, outer_stride, outer, inner, inner_stride, n, blocks, parameters, divisor, sums, means):
-        lanes = cuda.shared.array(size, F64)
-        thread = cuda.threadIdx.x
-        row = I64(cuda.blockIdx.x)
+    @device
+    def find_row(row, index, n_index, outer_stride, outer, inner, inner_stride):
+        """Where it starts, and whether its position is inside x: if not, some row is read for nothing."""
         position, start = row, I64(0)
         if inner > 1:
             position = row // inner
@@ -136,32 +136,46 @@ def make_mean(accumulate, slopes, n_parameters, n_slopes, dtype, mean_dtype, ali
             if position < 0:
                 position += outer
         inside = position >= 0 and position < outer
-        if inside:
-            start += position * outer_stride
+        return start + position * outer_stride if inside else start, inside
+
+    @device
+    def add_block(lanes, x, start, n, first, theta, thread):
+        """The sums of a block of leaves, from element `first` of a row on, to the first lane of each term."""
+        count = min(n_leaves, (n - first + TILE - 1) // TILE)
+        leaf = thread // WARP
+        while leaf < count:
+            begin = first + leaf * TILE
+            add_leaf(lanes, leaf, x, start + begin, min(TILE, n - begin), thread % WARP, theta)
+            leaf += n_threads // WARP
+        cuda.syncthreads()
+        fold_lanes(lanes, count * n_terms, thread, n_threads)
+        fold_leaves(lanes, count, thread)
+
+    def mean(x, index, n_index, outer_stride, outer, inner, inner_stride, n_rows, n, blocks, parameters, divisor, sums,
+             means):  # fmt: skip
+        lanes = cuda.shared.array(size, F64)
+        thread = cuda.threadIdx.x
         theta = load_theta(parameters, 0, 1)
-        block = I64(cuda.blockIdx.y)
-        while block < blocks:
-            first = block * (n_leaves * TILE)
-            count = min(n_leaves, (n - first + TILE - 1) // TILE)
-            leaf = thread // WARP
-            while leaf < count:
-                begin = first + leaf * TILE
-                add_leaf(lanes, leaf, x, start + begin, min(TILE, n - begin), thread % WARP, theta)
-                leaf += n_threads // WARP
-            cuda.syncthreads()
-            fold_lanes(lanes, count * n_terms, thread, n_threads)
-            fold_leaves(lanes, count, thread)
-            if thread < n_terms:
-                total = lanes[thread * LANES] if inside else F64(np.nan)
-                if blocks == 1:
-                    means[thread * I64(cuda.gridDim.x) + row] = mean_real(total / divisor)
-                else:
-                    sums[(row * blocks + block) * n_terms + thread] = total
-            cuda.syncthreads()
-            block += cuda.gridDim.y
+        row = I64(cuda.blockIdx.x)
+        while row < n_rows:
+            start, inside = find_row(row, index, n_index, outer_stride, outer, inner, inner_stride)
+            block = I64(cuda.blockIdx.y)
+            while block < blocks:
+                add_block(lanes, x, start, n, block * (n_leaves * TILE), theta, thread)
+                term = thread
+                while term < n_terms:
+                    total = lanes[term * LANES] if inside else F64(np.nan)
+                    if blocks == 1:
+                        means[term * n_rows + row] = mean_real(total / divisor)
+                    else:
+                        sums[(row * blocks + block) * n_terms + term] = total
+                    term += n_threads
+                cuda.syncthreads()
+                block += cuda.gridDim.y
+            row += cuda.gridDim.x
 
     R, M = types.CPointer(getattr(types, dtype)), types.CPointer(getattr(types, mean_dtype))
-    return mean, types.void(R, K, I, I, I, I, I, I, I, D, types.float64, D, M)
+    return mean, types.void(R, K, I, I, I, I, I, I, I, I, D, types.float64, D, M)
 
 
 def make_divide(mean_dtype):

@@ -50,7 +50,8 @@ def simulate_mean(process, functional, dtype, wanted=(), antithetic=False, sprea
 
 def coefficients(process, dtype):
     dynamics = record(PROCESSES[process].handle)
-    arguments = dynamics.coefficients, dynamics.least, tuple(range(dynamics.n_coefficients)), dtype
+    n = dynamics.n_coefficients
+    arguments = dynamics.coefficients, n, dynamics.least, tuple(range(n)), dtype
     return cuda_coefficients.make_coefficients, arguments, cuda.THREADS
 
 
@@ -59,7 +60,7 @@ def coefficient_slopes(process, dtype):
     dynamics = record(PROCESSES[process].handle)
     n, n_parameters = dynamics.n_coefficients, len(dynamics.names) - 1
     element = derivatives.coefficient_slopes(dynamics.coefficients, n_parameters)
-    arguments = element, dynamics.least, (*range(n), *[-1] * n), dtype
+    arguments = element, n_parameters * n, dynamics.least, (*range(n), *[-1] * n), dtype
     return cuda_coefficients.make_coefficients, arguments, cuda.THREADS
 
 

@@ -160,6 +160,15 @@ def mean():
         return [answer, x.grad, strike.grad, third, *slopes]
 
     as_on_the_cpu(trained)
+    names = [f"a{i}" for i in range(40)]  # more than one launch finds, and than threads of a small block
+
+    def many():
+        learned = {name: torch.tensor(0.1, dtype=torch.float64, requires_grad=True) for name in names}
+        functional = fastlam.Functional(" + ".join(f"a{i} * x**{i % 5}" for i in range(40)), learned)
+        answer = fastlam.mean(functional, values(4, (2, 70), torch.float64))
+        return [answer, *torch.autograd.grad(answer[0], list(learned.values()))]
+
+    as_on_the_cpu(many)
 
 
 def simulate():
@@ -174,9 +183,18 @@ def simulate():
         return [paths, out[:, :7], fastlam.simulate(process, torch.tensor([1, 3]), 300, seed=1, antithetic=True)]
 
     as_on_the_cpu(simulated)
+    as_on_the_cpu(in_a_transform)
     with on_gpu():
         paths = fastlam.simulate(fastlam.Brownian(torch.tensor(0.0), sigma=0.1), torch.tensor([1.0, 0.5]), 2, seed=1)
     assert paths[1].isnan().all()
+
+
+def in_a_transform():
+    def loss(lam):
+        times = torch.ones(1)  # made inside: wrapped
+        return lam * fastlam.simulate(fastlam.Brownian(), times, 5, seed=1).sum()
+
+    return [torch.func.grad(loss)(torch.tensor(1.0))]
 
 
 def simulate_mean():
@@ -190,7 +208,7 @@ def simulate_mean():
         k, stderr = fastlam.simulate_mean_square(
             process, times, 1100, lam, **named, progress=lambda *done: told.append(done)
         )
-        assert told[-1] == (1100, 1100)
+        assert told == [(1100, 1100)]
         k.sum().backward()
         center = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
         moment = fastlam.simulate_mean(

@@ -78,11 +78,11 @@ def check_coefficients(process, dtype):
 
 def check_bad_input():
     """What cannot be raised for on a GPU gives NaN: times from the bad one on, parameters everywhere."""
-    for times, bad in (([0.1, 0.1, 0.2], 1), ([-0.1, 0.2, 0.3], 0), ([0.1, np.nan, 0.3], 1)):
+    for times, bad in (([0.1, 0.1, 0.2], 1), ([-0.1, 0.2, 0.3], 0), ([0.1, np.nan, 0.3], 1), ([0.1, 0.2, np.inf], 2)):
         got = np.zeros(6)
         run(coefficients("brownian", "float64"), 1, np.array(times), 3, values_of("brownian"), got)
         assert np.isnan(got.reshape(3, 2)).all(axis=1).argmax() == bad
-    for values in ([np.nan, 0.2, 0.0], [0.1, np.nan, 0.0], [0.1, -0.2, 0.0], [0.1, 0.2, np.nan]):
+    for values in ([np.nan, 0.2, 0.0], [0.1, np.inf, 0.0], [0.1, -0.2, 0.0], [0.1, 0.2, -np.inf]):
         got = np.zeros(6)
         run(coefficients("brownian", "float64"), 1, TIMES[:3], 3, np.array(values), got)
         assert np.isnan(got).all()
@@ -133,7 +133,7 @@ def check_mean(functional, dtype, wanted, shape, aligned, leaves=None):
     blocks = -(-n // (n_leaves * 1024))
     sums, means = np.full(4 * blocks * n_terms, np.nan), np.full(4 * n_terms, np.nan, dtype)
     run(
-        mean(functional, dtype, wanted, aligned), (4, min(blocks, 2)), x.ravel(), index, 4, stride, n_rows, 1, 0, n,
+        mean(functional, dtype, wanted, aligned), (4, min(blocks, 2)), x.ravel(), index, 4, stride, n_rows, 1, 0, 4, n,
         blocks, np.append(theta, 0.0), float(n), sums, means,
     )  # fmt: skip
     if blocks > 1:

@@ -18,7 +18,7 @@ from fastlam.kernels.cuda import cuda
 ARCHITECTURES = [(7, 5), (8, 0), (9, 0), (10, 0)]
 HOPPER = (9, 0)
 # Of 65,536 in a multiprocessor: 64 leave room for half of the threads that it can have; 255 is a thread's most.
-REGISTERS = {"simulate ": 64, "coefficient": 64, "mean ": 144, "simulate_mean": 255, "": 64}
+REGISTERS = {"simulate ": 64, "coefficient": 64, "mean ": 144, "simulate_mean": 176, "": 64}
 
 
 def code(name, cc=HOPPER):
@@ -199,3 +199,9 @@ def test_elements_that_do_not_compile_are_named():
     arguments = step, KERNELS["simulate brownian float32"][1][1], 1, "float32", False
     with pytest.raises(TypeError, match=r"elements .*step.* do not compile together"):
         cuda_launch.cubin(cuda_cases.cuda.make_simulate, arguments, 256, HOPPER)
+
+
+def test_coefficients_of_another_number_are_refused():
+    make, (element, n_values, *others), threads = KERNELS["coefficients brownian float32"]
+    with pytest.raises(TypeError, match=f"{n_values - 1} values are wanted"):
+        cuda_launch.cubin(make, (element, n_values - 1, *others), threads, HOPPER)

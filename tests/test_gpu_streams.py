@@ -47,6 +47,7 @@ def all_same(got, want):
 
 def test_a_stream_of_the_callers(given, want):
     """Work waits in its stream for what was put there before it, and nowhere else."""
+    everything(*given)  # compiled, which takes longer than what follows
     side, times = torch.cuda.Stream(), torch.zeros(len(TIMES), dtype=torch.float64, device="cuda")
     torch.cuda.synchronize()
     with torch.cuda.stream(side):
@@ -100,6 +101,7 @@ def test_training_step_in_a_graph():
         optimizer.step()
 
     side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(3):
             step()
@@ -161,6 +163,7 @@ def test_compiled(given, want):
 def test_cupy(given, want):
     cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
     times = cupy.asarray(TIMES)
+    cupy.cuda.Device().synchronize()  # the stream below waits for none
     with cupy.cuda.Stream(non_blocking=True) as stream:
         x = fastlam.simulate(PROCESS, times, N, seed=SEED)
         k = fastlam.mean_square(x, 0.25)
@@ -183,3 +186,16 @@ def test_cupy(given, want):
     fastlam.simulate(PROCESS, times, N, seed=SEED, out=out[:, 5:])
     np.testing.assert_array_equal(out[:, 5:].get(), stored)
     assert fastlam.fit(x, k).lam == fastlam.fit(stored, k.get()).lam
+
+
+@SECOND
+def test_cupy_on_a_device_that_is_not_the_active_one():
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    with cupy.cuda.Device(1):
+        times, lam = cupy.asarray(TIMES), cupy.asarray(0.25)
+    x = fastlam.simulate(PROCESS, times, N, seed=SEED)
+    k = fastlam.mean_square(x, lam)
+    one, stderr = fastlam.simulate_mean_square(PROCESS, times, N, lam, seed=SEED, return_stderr=True)
+    assert [array.device.id for array in (x, k, one, stderr)] == [1] * 4
+    np.testing.assert_array_equal(k.get(), fastlam.mean_square(fastlam.simulate(PROCESS, TIMES, N, seed=SEED), 0.25))
+    np.testing.assert_array_equal(k.get(), one.get())

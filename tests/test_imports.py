@@ -124,7 +124,7 @@ AT_THE_TOP = {
     "fastlam.commands": {
         *("numpy", "typer"),
         *("fastlam", "fastlam.arrays", "fastlam.calibrate_command", "fastlam.data", "fastlam.options"),
-        *("fastlam.devices", "fastlam.progress_bar", "fastlam.readers", "fastlam.training"),
+        *("fastlam.devices", "fastlam.progress_bar", "fastlam.readers", "fastlam.training", "fastlam.version"),
     },
     "fastlam.calibrate_command": {
         *("numpy", "typer", "rich"),
@@ -145,7 +145,8 @@ AT_THE_TOP = {
         "fastlam.plot",
         "fastlam.result_file",
     },
-    "fastlam.result_file": {"fastlam.data", "fastlam.result_json"},
+    "fastlam.version": set(),
+    "fastlam.result_file": {"fastlam.data", "fastlam.result_json", "fastlam.version"},
     "fastlam.info": {"torch", "fastlam.arrays", "fastlam.threads"},
 }
 
