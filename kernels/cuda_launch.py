@@ -12,14 +12,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from cuda.bindings import nvjitlink
+from numba import TypingError
 
 from .cuda import cuda
 from .launch import once, refusal
 
 try:
-    from numba.cuda.core.errors import TypingError
+    from numba.cuda.core.errors import TypingError as CudaTypingError
 except ImportError:  # where numba-cuda raises numba's own
-    from numba import TypingError
+    CudaTypingError = TypingError
 
 REMEDY = 'pip install "fastlam[cuda13]" (or [cuda12]), or set CUDA_HOME to a CUDA toolkit that has nvvm/'
 OLDEST = (7, 5)  # LTO-IR for it does for all that came after
@@ -78,7 +79,7 @@ def _code(make: Callable[..., Any], arguments: tuple[Any, ...], threads: int) ->
     named = {"cc": OLDEST, "device": False, "abi": "numba", "output": "ltoir", "launch_bounds": bounds}
     try:
         code: bytes = cuda.compile(function, signature, **named)[0]
-    except TypingError as error:
+    except (TypingError, CudaTypingError) as error:
         raise TypeError(refusal(arguments, str(error))) from error
     except ImportError as error:
         raise ImportError(f"numba-cuda does not find NVVM, the toolkit's compiler ({error}): {REMEDY}") from error

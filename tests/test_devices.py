@@ -1,8 +1,5 @@
 """What stands between an array on a GPU and its launch: shapes known ahead, devices that differ, what is missing."""
 
-import importlib
-import sys
-
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -100,20 +97,25 @@ def test_no_gpu(fastlam_):
         assert f"fastlam {command[0]}: error: --device is cuda, but missing: a working NVIDIA driver" in stderr
 
 
-def test_what_is_missing_is_named(monkeypatch):
+@pytest.fixture
+def not_yet_imported():
     devices._imported.cache_clear()
-    for name in ("fastlam.gpu", "fastlam.kernels.cuda_launch"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
-    monkeypatch.setattr(info, "_package", lambda name: None if name == "cuda-bindings" else "1.2.3")
-    words = r'mean: x is on a GPU, but missing: .*the package cuda-bindings \(pip install "fastlam\[cuda1\d\]"\)'
+    yield
+    devices._imported.cache_clear()
+
+
+def test_what_is_missing_is_named(monkeypatch, not_yet_imported):
+    def missing(name):
+        raise ModuleNotFoundError("No module named 'cuda.bindings'")
+
+    monkeypatch.setattr(devices.importlib, "import_module", missing)
+    monkeypatch.setattr(info, "missing_for_cuda", lambda: ['the package cuda-bindings (pip install "fastlam[cuda13]")'])
+    words = r'mean: x is on a GPU, but missing: the package cuda-bindings \(pip install "fastlam\[cuda13\]"\)'
     with pytest.raises(ImportError, match=words):
         devices.gpu_part("gpu", "mean: x")
-    importlib.invalidate_caches()
 
 
-def test_gpus_of_others(monkeypatch):
-    devices._imported.cache_clear()
+def test_gpus_of_others(monkeypatch, not_yet_imported):
     monkeypatch.setattr(torch.version, "hip", "6.0")
     with pytest.raises(TypeError, match="mean: x is on a GPU of AMD"):
         devices.gpu_part("gpu_rows", "mean: x")
