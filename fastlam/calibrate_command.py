@@ -77,7 +77,7 @@ def calibrate(
     dtype: options.Dtype = options.Real.DOUBLE,
     out: OutFolder = Path(),
     threads: options.Threads = None,
-    device: options.Device = "cpu",
+    device: options.Device = None,
     debug: options.Debug = False,
 ) -> None:
     """Estimate lam and parameters of a diffusion from targets k = lam * E x**2, and say what k cannot tell apart.

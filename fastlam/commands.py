@@ -68,7 +68,7 @@ def fit(
     seed: options.SeedOfFit = 0,
     out: options.OutFolder = Path(),
     threads: options.Threads = None,
-    device: options.Device = "cpu",
+    device: options.Device = None,
     debug: options.Debug = False,
 ) -> None:
     """Train lam on simulated paths, or on those of a file, and compare it with the closed form.
@@ -124,7 +124,7 @@ def simulate(
     antithetic: options.Antithetic = False,
     layout: options.LayoutOfFile = options.Layout.TIMES,
     threads: options.Threads = None,
-    device: options.Device = "cpu",
+    device: options.Device = None,
     debug: options.Debug = False,
 ) -> None:
     """Write paths of a Brownian motion with drift to a file; a .npy may be larger than memory.
