@@ -53,7 +53,10 @@ def first_order(slopes: torch.Tensor, *depends_on: Any) -> torch.Tensor:
 
 def _product(jacobian: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
     """Jacobian (K, ...) times grad (...), summed over all of it; without a reshape, which torch's old vmap cannot."""
-    return jacobian @ grad if jacobian.ndim == 2 else (jacobian * grad).sum(tuple(range(1, jacobian.ndim)))
+    if jacobian.ndim == 2:
+        return jacobian @ grad
+    others = tuple(range(1, jacobian.ndim))
+    return (jacobian * grad).sum(others) if others else jacobian * grad  # a sum over no axes is one over all
 
 
 class _Attach(torch.autograd.Function):
@@ -76,7 +79,7 @@ class _Attach(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
         slopes = first_order(*ctx.saved_tensors)
-        return (tangents[0] @ slopes.flatten(1)).reshape(slopes.shape[1:])
+        return (tangents[0] @ slopes.reshape(len(slopes), -1)).reshape(slopes.shape[1:])
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:

@@ -189,7 +189,10 @@ def check_lam(lam: Any, x: torch.Tensor, mean: torch.Tensor, caller: str) -> tor
         if torch.compiler.is_compiling():
             lam = torch.as_tensor(arrays.check_lam_type(lam, caller, "a tensor"))
         else:
-            lam = torch.from_numpy(arrays.lam_array(lam, arrays.dtype_name(x), caller, "a tensor")).to(x.device)
+            numbers = arrays.lam_array(lam, arrays.dtype_name(x), caller, "a tensor")
+            if numbers.size == 1:  # a GPU has it by the launch
+                return float(numbers.reshape(()))
+            lam = torch.from_numpy(numbers).to(x.device)
     elif lam.dtype == x.dtype and lam.ndim == 0 and lam.is_cpu and lam.layout == torch.strided:
         return lam
     arrays.check_beside(lam, x, "lam", caller)
@@ -237,8 +240,10 @@ def _recorded(x: torch.Tensor, lam: Any, index: Any, caller: str) -> tuple[torch
         _value_and_grad(x, lam, index, caller)
         if not isinstance(index, (torch.Tensor, NoneType)):
             index = torch.from_numpy(np.asarray(index).astype(np.int64))
+        if index is not None:
+            index = index.to(x.device)
         if not isinstance(lam, (torch.Tensor, float)):
-            lam = torch.from_numpy(arrays.lam_array(lam, arrays.dtype_name(x), caller, "a tensor"))
+            lam = torch.from_numpy(arrays.lam_array(lam, arrays.dtype_name(x), caller, "a tensor")).to(x.device)
     finally:
         torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
     index = index if index is None else index.long()

@@ -126,7 +126,9 @@ def fit_paths(x: Any, k: Any, training: Training, device: str | None = None, sta
     start = time.perf_counter()
     x = _paths(x)
     targets = checked_targets("fit", k, len(x), "row of x")
-    return fit_means(row_means(x, device), targets, time.perf_counter() - start, training, stacklevel)
+    means = row_means(x, device)
+    with torch._C._DisableFuncTorch():  # which would wrap what the training makes
+        return fit_means(means, targets, time.perf_counter() - start, training, stacklevel)
 
 
 def row_means(x: Any, device: str | None = None) -> np.ndarray:

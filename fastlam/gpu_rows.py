@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,11 +34,12 @@ class Rows(NamedTuple):
 @lru_cache(maxsize=1024)
 def _walk(shape: tuple[int, ...], apart: tuple[int, ...], itemsize: int) -> tuple[Rows, bool] | None:
     """Where rows of such an array start, and whether all are aligned to 16 bytes if one is; None: read no row of it."""
-    uneven = any(apart[a] != apart[a + 1] * shape[a + 1] for a in range(1, len(shape) - 2))
+    inner = [(size, stride) for size, stride in zip(shape[1:-1], apart[1:-1], strict=True) if size > 1]
+    uneven = any(stride != below * size for (_, stride), (size, below) in pairwise(inner))
     if uneven or (shape[-1] > 1 and apart[-1] != 1):
         return None
     outer_stride, outer = (apart[0], shape[0]) if len(shape) > 1 else (0, 1)
-    walk = Rows(outer_stride, outer, math.prod(shape[1:-1]), apart[-2] if len(shape) > 2 else 0)
+    walk = Rows(outer_stride, outer, math.prod(shape[1:-1]), inner[-1][1] if inner else 0)
     return walk, walk.outer_stride * itemsize % 16 == 0 == walk.inner_stride * itemsize % 16
 
 
@@ -79,7 +81,7 @@ def host_square_means(x: Any, device: str | None) -> np.ndarray:
         return arrays.host_array(square_means(x, mean_real="float64"), "fit: x")
     step = max(1, SLAB_BYTES // (x.shape[1] * x.itemsize))
     paths = arrays.host_array(x, "fit: x")
-    slabs = (torch.tensor(np.ascontiguousarray(paths[j : j + step])) for j in range(0, len(paths), step))
+    slabs = (torch.from_numpy(np.array(paths[j : j + step], order="C")) for j in range(0, len(paths), step))
     return torch.cat([square_means(slab.to(device), mean_real="float64") for slab in slabs]).cpu().numpy()
 
 

@@ -169,9 +169,9 @@ def _check_out(out: Any, times: Any, shape: tuple[int, int], real: str) -> None:
         )
     if kind == "torch":
         _check_tensor_out(out)
+    if kind != "numpy" and out.device != times.device:
+        raise ValueError(f"simulate: times is on {times.device}, but out is on {out.device}")
     if arrays.on_gpu(times):
-        if out.device != times.device:
-            raise ValueError(f"simulate: times is on {times.device}, but out is on {out.device}")
         on = gpu_part("gpu", "simulate: out").framework(out)
         step, last = on.strides(out)
         whole = (last == 1 or shape[1] == 1) and on.address(out) % out.itemsize == 0

@@ -100,7 +100,7 @@ OutFolder = Annotated[Path, option("Folder for fit.json and fit.png.", RUN)]
 OutFile = Annotated[Path, option("File: .npy, .npz (with times), .csv or .parquet.", RUN)]
 LayoutOfFile = Annotated[Layout, option("Rows by columns of the file.", RUN)]
 Threads = Annotated[int | None, option(f"Number of threads, at most {MAX_THREADS}; by default torch's.", RUN)]
-Device = Annotated[str | None, option("Where it is computed: cuda, cuda:1 for the second GPU, or cpu, the default.", RUN)]
+Device = Annotated[str | None, option("Where it is computed: cuda, cuda:1 for the second GPU; by default cpu.", RUN)]
 Version = Annotated[bool, option("Print the version.", RUN, "--version")]
 Debug = Annotated[bool, option("Show the trace of an error.", RUN, "--debug")]
 

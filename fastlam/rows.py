@@ -215,6 +215,8 @@ def means_shape(x: Any, index: Any) -> tuple[int, ...]:
 def check_index(index: Any, shape: tuple[int, ...], caller: str = "mean_square") -> np.ndarray:
     """`index` as int64 positions in the first axis of `shape`."""
     arrays.check_unmasked(index, f"{caller}: index")
+    if arrays.is_cupy(index):
+        raise TypeError(f"{caller}: index is a CuPy array, but x is not: pass index.get()")
     rows = arrays.array_of(index, f"{caller}: index") if isinstance(index, torch.Tensor) else np.asarray(index)
     check_index_form(rows, shape, caller)
     positions = rows.astype(np.int64)

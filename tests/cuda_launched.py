@@ -77,7 +77,16 @@ def check_launches_of_rows():
     square = record(fastlam.Square.handle)
     base = torch.randn(3, 2, 4, 1100, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     index = torch.tensor([[2, -3], [0, 2]])
-    for x in (base[0, 0], base[0, 0, 0], base[1, :, :2, 1:900], base[:, :, 1], base[..., :5].mT, base[0, :, 2, ::3]):
+    for x in (
+        base[0, 0],
+        base[0, 0, 0],
+        base[1, :, :2, 1:900],
+        base[:, :, 1],
+        base[..., :5].mT,
+        base[0, :, 2, ::3],
+        base[:, :, :1].transpose(1, 2)[..., :70],
+        base[:, None, :, 2, 1:40],
+    ):
         for picked in (None, index) if x.ndim > 2 else (None,):
             at = None if picked is None else picked % x.shape[0]
             want = rows.array_terms(x.numpy(), payoff, theta.numpy(), (0, 2), None if at is None else at.numpy())

@@ -66,6 +66,10 @@ def test_shapes_of_one_pass_on_a_gpu(fake):
             ),
             "simulate: times is on cuda:0, but out is on cpu",
         ),
+        (
+            lambda there: fastlam.simulate(fastlam.Brownian(), torch.ones(3), 4, seed=1, out=there),
+            "simulate: times is on cpu, but out is on cuda:0",
+        ),
     ],
 )
 def test_devices_that_differ(fake, call, words):

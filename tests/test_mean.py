@@ -74,6 +74,20 @@ def test_bits_for_any_number_of_threads(set_threads):
     assert len(answers) == 1
 
 
+def test_parameters_of_the_mean_of_one_row():
+    """Which is one number: its gradient in a parameter is no sum over parameters."""
+    x, strike, scale = torch.tensor([1.0, 3.0, 5.0]), torch.tensor(2.0), torch.tensor(1.5)
+
+    def price(strike, scale):
+        return fastlam.mean(fastlam.Functional("a * max(x - k, 0)", {"k": strike, "a": scale}), x)
+
+    learned = strike.clone().requires_grad_(), scale.clone().requires_grad_()
+    got = torch.autograd.grad(price(*learned), learned)
+    assert [grad.item() for grad in got] == pytest.approx([-1.0, 4 / 3])
+    tangent = torch.func.jvp(price, (strike, scale), (torch.tensor(1.0), torch.tensor(3.0)))[1]
+    assert tangent.item() == pytest.approx(-1.0 + 4)
+
+
 def test_on_meta():
     """A shape without values, as of mean_square."""
     answer = fastlam.mean(FUNCTIONALS[0][0], X.to("meta"), index=torch.ones(2, 5, dtype=torch.int64, device="meta"))

@@ -109,6 +109,13 @@ def test_times_made_inside_of_a_gradient():
     assert torch.equal(func.grad(loss)(one), loss(one))
 
 
+def test_fit_inside_of_a_gradient_of_something_else():
+    want = fastlam.fit(X, X[:, 0], epochs=2).lam
+    assert func.grad(lambda lam: lam * fastlam.fit(X, X[:, 0], epochs=2).lam)(torch.tensor(1.0)).item() == np.float32(
+        want
+    )
+
+
 ONE_TIME, THREE_TIMES = torch.ones(1), torch.arange(1.0, 4.0)
 
 
