@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 
 from fastlam import arrays
 from fastlam.calibration_result import CalibrationResult
@@ -203,7 +204,7 @@ def _values(process: Process, lam: Any) -> dict[str, float]:
         raise ValueError("calibrate: the process has a parameter named lam, which is what multiplies E x**2: rename it")
     names = ("lam", *parameters)
     given = [checked("calibrate: lam", lam), *parameters.values()]
-    numbers = [float(value) for value in given]
+    numbers = [float(value.item() if isinstance(value, torch.Tensor) else value) for value in given]
     values = dict(zip(names, numbers, strict=True))
     for name, least in zip(values, (None, *record(process.handle).least), strict=True):
         check_value(f"calibrate: {name}", values[name], least)

@@ -100,7 +100,7 @@ AT_THE_TOP = {
     "fastlam.result_json": {"numpy"},
     "fastlam.calibration_result": {"numpy", "fastlam.result_json"},
     "fastlam.calibrate": {
-        *("numpy", "fastlam", "fastlam.arrays", "fastlam.calibration_result", "fastlam.elements"),
+        *("numpy", "torch", "fastlam", "fastlam.arrays", "fastlam.calibration_result", "fastlam.elements"),
         *("fastlam.identification", "fastlam.least_squares", "fastlam.means", "fastlam.parameters"),
         *("fastlam.devices", "fastlam.processes", "fastlam.square_means", "fastlam.stream", "fastlam.targets"),
     },
