@@ -17,8 +17,8 @@ from fastlam.kernels.cuda import cuda
 
 ARCHITECTURES = [(7, 5), (8, 0), (9, 0), (10, 0)]
 HOPPER = (9, 0)
-# Of 65,536 in a multiprocessor: 64 leave room for half of the threads that it can have; 255 is a thread's most.
-REGISTERS = {"simulate ": 64, "coefficient": 64, "mean ": 144, "simulate_mean": 208, "": 64}
+# Of 65,536 in a multiprocessor: 64 leave room for half of the threads that it can have, 240 for two blocks of 128.
+REGISTERS = {"simulate ": 64, "coefficient": 64, "mean ": 144, "simulate_mean": 240, "": 64}
 
 
 def code(name, cc=HOPPER):
