@@ -15,18 +15,17 @@ def gpu_part(part: str, name: str) -> Any:
 
     ImportError, with the packages that are missing and what brings them; TypeError for a GPU that is not NVIDIA's.
     """
+    if torch.version.hip is not None:
+        raise TypeError(f"{name} is on a GPU of AMD, but fastlam's kernels are for those of NVIDIA: pass its .cpu()")
     try:
         return _imported(part)
     except ImportError as error:
         raise ImportError(f"{name} is on a GPU, but {_missing()} ({error})") from error
-    except TypeError as error:
-        raise TypeError(f"{name} is {error}") from None
 
 
 @cache
 def _imported(part: str) -> Any:
-    if torch.version.hip is not None:
-        raise TypeError("on a GPU of AMD, but fastlam's kernels are for those of NVIDIA: pass its .cpu()")
+    """The import, without what Python spends on finding that it was done."""
     return importlib.import_module(f"fastlam.{part}")
 
 

@@ -50,12 +50,19 @@ def facts() -> list[tuple[str, str]]:
 
 def missing_for_cuda() -> list[str]:
     """What a GPU needs and is not here, each with what brings it."""
-    _, _, fault = driver = _driver()
-    extra = _extra(driver[0])
-    missing = [f"a working NVIDIA driver ({fault})"] if fault else []
-    missing += [f"the package {name} ({extra})" for name in CUDA_PACKAGES if not _package(name)]
-    missing += [f"the library {name} ({extra})" for name in TOOLKIT if not _toolkit_library(name)]
-    return missing
+    version, _, fault = _driver()
+    return _missing(_parts(), _extra(version), fault)
+
+
+def _parts() -> dict[str, str | None]:
+    """Packages and libraries that a GPU needs: the version, or the file, of those that are here."""
+    packages = {f"package {name}": _package(name) for name in CUDA_PACKAGES}
+    return packages | {f"library {name}": _toolkit_library(name) for name in TOOLKIT}
+
+
+def _missing(parts: dict[str, str | None], extra: str, fault: str) -> list[str]:
+    driver = [f"a working NVIDIA driver ({fault})"] if fault else []
+    return driver + [f"the {name} ({extra})" for name, found in parts.items() if not found]
 
 
 def _extra(version: int) -> str:
@@ -102,9 +109,9 @@ def _vectors() -> str:
 
 def _cuda() -> list[tuple[str, str]]:
     version, devices, fault = _driver()
-    extra, missing = _extra(version), missing_for_cuda()
-    rows = [(package, _package(package) or f"missing: {extra}") for package in CUDA_PACKAGES]
-    rows += [(library, _toolkit_library(library) or f"missing: {extra}") for library in TOOLKIT]
+    extra, parts = _extra(version), _parts()
+    missing = _missing(parts, extra, fault)
+    rows = [(name.split()[-1], found or f"missing: {extra}") for name, found in parts.items()]
     rows.append(("cupy", _cupy() or f"missing, needed only for CuPy arrays: {extra}"))
     rows.append(("numba.cuda", _numba_cuda()))
     rows.append(("torch's CUDA", torch.version.cuda or "none: this torch is built for the CPU"))

@@ -119,7 +119,7 @@ def test_what_is_missing_is_named(monkeypatch, not_yet_imported):
         devices.gpu_part("gpu", "mean: x")
 
 
-def test_gpus_of_others(monkeypatch, not_yet_imported):
+def test_gpus_of_others(monkeypatch):
     monkeypatch.setattr(torch.version, "hip", "6.0")
     with pytest.raises(TypeError, match="mean: x is on a GPU of AMD"):
         devices.gpu_part("gpu_rows", "mean: x")
