@@ -27,7 +27,8 @@ SLAB_TILES = 2**14  # of 1024 paths: 15 waves of blocks on the largest cards
 
 def words(stream: Stream) -> tuple[Any, Any, Any]:
     """First path and the two words of the key, as kernels take them."""
-    return word(stream.first_path), word(stream.seed % 2**32), word(stream.seed >> 32)
+    low, high = stream.key
+    return word(stream.first_path), word(low), word(high)
 
 
 def time_grid(times: Any) -> Any:

@@ -153,7 +153,7 @@ def _fill_paths(paths: np.ndarray, dynamics: Dynamics, coefficients: np.ndarray,
     )
     threads.run(kernel, -(-n // width), work * n,
                 paths.ctypes.data, paths.strides[0] // paths.itemsize, m, n, width,
-                which.first_path, which.seed % 2**32, which.seed >> 32, x0, coefficients.ctypes.data,
+                which.first_path, *which.key, x0, coefficients.ctypes.data,
                 owners=(paths, coefficients))  # fmt: skip
 
 

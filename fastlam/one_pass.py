@@ -231,7 +231,7 @@ class _Launch:
         threads.run(
             self.kernel, len(memory), self.nanoseconds * n_paths,
             first_chunk, tiles, memory.shape[1], self.m, stream.n_paths, stream.first_path,
-            stream.seed % 2**32, stream.seed >> 32, *(array.ctypes.data for array in held), owners=held,
+            *stream.key, *(array.ctypes.data for array in held), owners=held,
         )  # fmt: skip
 
 

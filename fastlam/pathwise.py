@@ -57,7 +57,7 @@ def table(
     which: Stream, stderr: bool,
 ) -> torch.Tensor:  # fmt: skip
     """`one_pass.mean_table` as a tensor without derivatives, (1 + len(wanted) + stderr, m) float64."""
-    words = [part for number in (which.seed, which.first_path) for part in (number % 2**32, number >> 32)]
+    words = [*which.key, which.first_path % 2**32, which.first_path >> 32]  # an int of an op has a sign
     numbers = list(wanted), which.n_paths, words, which.antithetic, which.real, stderr
     arguments = plain(theta, bool(wanted)), times, dynamics, payoff, *numbers
     if observed():

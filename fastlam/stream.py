@@ -21,6 +21,11 @@ class Stream(NamedTuple):
     real: str
 
     @property
+    def key(self) -> tuple[int, int]:
+        """The seed as the two 32-bit words of Philox's key."""
+        return self.seed % 2**32, self.seed >> 32
+
+    @property
     def unit(self) -> int:
         """Paths that are one draw of the noise: a standard error counts units."""
         return 2 if self.antithetic else 1
