@@ -34,10 +34,10 @@ _library.define("mean_square_backward(Tensor x, Tensor weight, Tensor? index=Non
 
 def _means(x: torch.Tensor, index: torch.Tensor | None, caller: str) -> torch.Tensor:
     """Mean of x**2 over the last axis, in the dtype of x; all is checked."""
-    on_gpu = x.is_cuda
-    return (
-        gpu_part("gpu_rows", f"{caller}: x").square_means(x, index) if on_gpu else rows.tensor_means(x, index, caller)
-    )
+    if x.is_cuda:
+        means: torch.Tensor = gpu_part("gpu_rows", f"{caller}: x").square_means(x, index)
+        return means
+    return rows.tensor_means(x, index, caller)
 
 
 def _mean_square(x: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
@@ -52,8 +52,7 @@ def _mean_square_backward(x: torch.Tensor, weight: torch.Tensor, index: torch.Te
     rows.check_rows(x, caller)
     arrays.check_float(weight, f"{caller}: weight")
     if x.is_cuda:
-        check_beside_on_gpu(x, index, caller, weight=weight)
-        rows.check_weight(weight.shape, rows.means_shape(x, index), caller)
+        check_weight_on_gpu(x, weight, index, caller)
         return gpu_part("gpu_rows", f"{caller}: x").slopes(x, weight, index)
     picked = None if index is None else arrays.array_of(index)
     return torch.from_numpy(rows.array_slopes(arrays.array_of(x), arrays.array_of(weight), picked))
@@ -67,6 +66,14 @@ def check_beside_on_gpu(x: torch.Tensor, index: torch.Tensor | None, caller: str
     for name, tensor in others.items():
         if tensor.device != x.device:
             raise ValueError(f"{caller}: x is on {x.device}, but {name} is on {tensor.device}")
+
+
+def check_weight_on_gpu(
+    x: torch.Tensor, weight: torch.Tensor, index: torch.Tensor | None, caller: str, **others: torch.Tensor
+) -> None:
+    """Raise unless `weight` has a number for each of the means, and all is on the GPU that x is on."""
+    check_beside_on_gpu(x, index, caller, weight=weight, **others)
+    rows.check_weight(weight.shape, rows.means_shape(x, index), caller)
 
 
 _NO_DERIVATIVE = "torch.ops.fastlam.{} carries no derivative here: call fastlam.mean_square"

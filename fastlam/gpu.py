@@ -15,8 +15,6 @@ from fastlam.kernels.cuda_coefficients import NUMBERS, make_numbers
 
 MOST_ELEMENTS = 2**48
 OWN = "take less at a time, or free what is not needed"
-
-
 PLAIN = {int, float, type(cuda_launch.word(0))}  # what goes to a kernel as it is
 
 

@@ -21,11 +21,11 @@ from fastlam.attach import (
     under_transform,
     without_derivatives,
 )
-from fastlam.autograd import check_beside_on_gpu, check_index
+from fastlam.autograd import check_beside_on_gpu, check_index, check_weight_on_gpu
 from fastlam.devices import gpu_part
 from fastlam.elements import record
 from fastlam.parameters import CPU
-from fastlam.rows import array_slopes, array_terms, check_rows, check_weight, means_shape
+from fastlam.rows import array_slopes, array_terms, check_rows, means_shape
 
 _library = torch.library.Library("fastlam", "FRAGMENT")
 _library.define("mean(Tensor x, Tensor theta, Tensor? index, int payoff, int[] wanted) -> Tensor")
@@ -52,13 +52,12 @@ def _mean_slopes(
     from fastlam.derivatives import slope  # now: SymPy is needed for derivatives alone
 
     check_rows(x, "mean_slopes")
+    check_float(weight, "mean_slopes: weight")
     functional = record(payoff)
     values = parameters.contiguous("mean_slopes", theta, len(functional.names))
     element = slope(functional.value, len(functional.names))
     if x.is_cuda:
-        check_beside_on_gpu(x, index, "mean_slopes", theta=theta, weight=weight)
-        check_float(weight, "mean_slopes: weight")
-        check_weight(weight.shape, means_shape(x, index), "mean_slopes")
+        check_weight_on_gpu(x, weight, index, "mean_slopes", theta=theta)
         return gpu_part("gpu_rows", "mean_slopes: x").slopes(x, weight, index, values, element, len(functional.names))
     picked = None if index is None else array_of(index)
     slopes = array_slopes(array_of(x), array_of(weight), picked, element, array_of(values), "mean_slopes")

@@ -75,7 +75,8 @@ def mean(functional: PathFunctional, x: Any, *, index: Any = None) -> Any:
         if kind == "cupy":
             means = gpu_part("gpu_rows", "mean: x").means_of_numbers(x, payoff, values, index)
         else:
-            means = arrays.rounded(rows.array_terms(x, payoff, np.array(values, np.float64), (), index)[0], x.dtype)
+            terms = rows.array_terms(x, payoff, np.array(values, np.float64), (), index)
+            means = arrays.rounded(terms[0], arrays.dtype_name(x))
         return montecarlo.times_lam(functional.factor, means, "mean")
 
 
