@@ -8,8 +8,10 @@ from fastlam.fit import fit
 from fastlam.fit_result import FitResult
 from fastlam.functionals import Functional, PathFunctional, Polynomial, Square
 from fastlam.means import mean, simulate_mean, simulate_mean_square
-from fastlam.montecarlo import mean_square, mean_square_value_and_grad, simulate, warmup
+from fastlam.paths import simulate
 from fastlam.processes import Brownian, CoxIngersollRoss, GeometricBrownian, OrnsteinUhlenbeck, Process
+from fastlam.squares import mean_square, mean_square_value_and_grad
+from fastlam.warmup import warmup
 
 __all__ = [
     "Brownian",

@@ -16,11 +16,11 @@ from fastlam.devices import beside
 from fastlam.elements import record
 from fastlam.fit import fit_means, fit_paths, row_means
 from fastlam.means import MOST_PATHS
-from fastlam.montecarlo import times_lam
 from fastlam.parameters import floats
 from fastlam.plot import MAX_PATHS
 from fastlam.progress_bar import Advance
 from fastlam.square_means import square_means
+from fastlam.squares import times_lam
 from fastlam.stream import Stream, stream
 from fastlam.targets import checked_targets
 from fastlam.training import Training

@@ -1,4 +1,4 @@
-"""Paths on a GPU: stored, or reduced in one pass. The same as montecarlo.py and one_pass.py, and the same bits.
+"""Paths on a GPU: stored, or reduced in one pass. The same as paths.py and one_pass.py, and the same bits.
 
 Times and parameters may be on the GPU: what steps take is computed there. Nothing waits for it: times that do not
 increase and parameters that are not finite or too small give NaN.

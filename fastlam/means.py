@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastlam import arrays, autograd, mean_of, montecarlo, parameters, pathwise, rows
+from fastlam import arrays, autograd, mean_of, parameters, pathwise, rows, squares
 from fastlam.attach import attach, refusing
 from fastlam.devices import gpu_part
 from fastlam.elements import record
@@ -62,7 +62,7 @@ def mean(functional: PathFunctional, x: Any, *, index: Any = None) -> Any:
     """
     check_functional("mean", functional)
     if functional.handle == Square.handle:  # not a subclass with an element of its own
-        return montecarlo.mean_square(x, functional.factor, index=index)
+        return squares.mean_square(x, functional.factor, index=index)
     kind = arrays.kind(x, "mean: x")
     rows.check_rows(x, "mean")
     if kind == "torch":
@@ -77,7 +77,7 @@ def mean(functional: PathFunctional, x: Any, *, index: Any = None) -> Any:
         else:
             terms = rows.array_terms(x, payoff, np.array(values, np.float64), (), index)
             means = arrays.rounded(terms[0], arrays.dtype_name(x))
-        return montecarlo.times_lam(functional.factor, means, "mean")
+        return squares.times_lam(functional.factor, means, "mean")
 
 
 def simulate_mean(
@@ -255,7 +255,7 @@ def _array_means(name: str, functional: Any, process: Any, times: Any, which: An
         theta = np.array(values, np.float64)
         table = mean_table(name, *elements, theta, (), time_grid(name, times), which, return_stderr)
         mean, stderr = arrays.rounded(table[0], which.real), arrays.rounded(table[-1], which.real)
-    factor = montecarlo.check_lam(functional.factor, mean, name)
+    factor = squares.check_lam(functional.factor, mean, name)
     return factor * mean, abs(factor) * stderr if return_stderr else None
 
 

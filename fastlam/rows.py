@@ -1,6 +1,7 @@
 """Rows of an array, wherever they lie in memory: their means of x**2 and the slopes of those, by the kernels.
 
-Here arrays are plain memory on the CPU, already of an accepted dtype; `montecarlo` and `autograd` say what users see.
+Here arrays are plain memory on the CPU, already of an accepted dtype; `squares`, `means`, `autograd` say what users
+see.
 """
 
 from __future__ import annotations

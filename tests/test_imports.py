@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[1]
 AT_THE_TOP = {
     "fastlam": {
         *("fastlam.autograd", "fastlam.calibrate", "fastlam.calibration_result", "fastlam.diffusion"),
-        *("fastlam.fit", "fastlam.fit_result", "fastlam.functionals", "fastlam.means", "fastlam.montecarlo"),
-        "fastlam.processes",
+        *("fastlam.fit", "fastlam.fit_result", "fastlam.functionals", "fastlam.means", "fastlam.paths"),
+        *("fastlam.processes", "fastlam.squares", "fastlam.warmup"),
     },
     # the specification: NumPy alone
     "fastlam.reference": {"numpy"},
@@ -80,15 +80,26 @@ AT_THE_TOP = {
         *("fastlam.devices", "fastlam.rows"),
     },
     # the public functions: check, allocate, launch
-    "fastlam.montecarlo": {
+    "fastlam.paths": {
         *("numpy", "torch", "fastlam.arrays", "fastlam.threads", "fastlam.kernels", "fastlam.elements"),
         *("fastlam.one_pass", "fastlam.parameters", "fastlam.processes", "fastlam.rows", "fastlam.autograd"),
         *("fastlam.devices", "fastlam.stream"),
     },
+    "fastlam.squares": {"numpy", "fastlam.arrays", "fastlam.autograd", "fastlam.devices", "fastlam.rows"},
     "fastlam.means": {
         *("numpy", "torch", "fastlam.arrays", "fastlam.attach", "fastlam.autograd", "fastlam.elements"),
-        *("fastlam.functionals", "fastlam.mean_of", "fastlam.montecarlo", "fastlam.one_pass", "fastlam.parameters"),
-        *("fastlam.devices", "fastlam.pathwise", "fastlam.processes", "fastlam.rows", "fastlam.stream"),
+        *("fastlam.functionals", "fastlam.mean_of", "fastlam.one_pass", "fastlam.parameters"),
+        *(
+            "fastlam.devices",
+            "fastlam.pathwise",
+            "fastlam.processes",
+            "fastlam.rows",
+            "fastlam.squares",
+            "fastlam.stream",
+        ),
+    },
+    "fastlam.warmup": {
+        *("numpy", "torch", "fastlam.arrays", "fastlam.paths", "fastlam.processes", "fastlam.rows", "fastlam.stream"),
     },
     # what is built on them
     "fastlam.targets": {"numpy", "fastlam.arrays"},
@@ -134,7 +145,7 @@ AT_THE_TOP = {
     },
     "fastlam.fitted": {
         *("numpy", "fastlam", "fastlam.arrays", "fastlam.elements", "fastlam.fit", "fastlam.means"),
-        *("fastlam.montecarlo", "fastlam.parameters", "fastlam.plot", "fastlam.progress_bar", "fastlam.devices"),
+        *("fastlam.squares", "fastlam.parameters", "fastlam.plot", "fastlam.progress_bar", "fastlam.devices"),
         *("fastlam.square_means", "fastlam.stream", "fastlam.targets", "fastlam.training"),
     },
     "fastlam.report": {
@@ -160,7 +171,7 @@ IN_FUNCTIONS = {
     **{name: {"fastlam.schemes"} for name in ("fastlam.diffusion", "fastlam.functionals")},
     "fastlam.fit_result": {"fastlam.plot"},
     "fastlam.gpu": {"fastlam.on_cupy"},  # CuPy where the user imported it
-    "fastlam.montecarlo": {"fastlam.on_cupy"},
+    "fastlam.squares": {"fastlam.on_cupy"},
     "fastlam.devices": {"fastlam.info"},  # to say what is missing
     "fastlam.readers": {"pyarrow"},
     "fastlam.cli": {"rich", "typer", "fastlam.commands"},
