@@ -8,6 +8,7 @@ import torch
 from gpu_cases import SEED, TIMES, cuda, require_a_gpu, same
 
 import fastlam
+from bench.card.graph import captured
 
 require_a_gpu()
 
@@ -71,15 +72,7 @@ def test_nothing_waits_for_the_gpu(given):
 def test_graph(given, want):
     """Captured, replayed on other values of the same memory."""
     times, lam = given
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            everything(times, lam)
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        got = everything(times, lam)
+    graph, got = captured(lambda: everything(times, lam))
     times.add_(1)
     graph.replay()
     all_same(got[:1], [fastlam.simulate(PROCESS, TIMES + 1, N, seed=SEED)])
@@ -100,15 +93,7 @@ def test_training_step_in_a_graph():
         torch.nn.functional.mse_loss(model(x), k).backward()
         optimizer.step()
 
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            step()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
+    graph, _ = captured(step)
     for _ in range(300):
         graph.replay()
     assert abs(model.lam.item() - 0.25) < 1e-3

@@ -9,6 +9,7 @@ import torch
 
 import fastlam
 from bench.card import cupy_paths
+from bench.card.graph import captured
 from bench.card.limits import COPYING
 from bench.card.place import Place
 from bench.card.row import Row
@@ -102,15 +103,7 @@ def check_gradient(lam: torch.Tensor, want: float) -> None:
 def graphed(function: Mean, x: torch.Tensor, want: float) -> Callable[[], None]:
     """A call is the replay of one captured forward + backward."""
     call, lam = once(function, x)
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # before a capture: what is made once, not to be captured
-        for _ in range(3):
-            call()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        call()
+    graph, _ = captured(call)
     assert lam.grad is not None
     lam.grad.zero_()
     graph.replay()
