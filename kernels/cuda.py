@@ -7,8 +7,9 @@ comes as a Python float, so that it is made `real` again.
 """
 
 import numpy as np
-from numba import cuda, njit, types
+from numba import config, cuda, njit, types
 
+from .memory import load_together
 from .normal import make_sign, normals_float32, normals_float64, words_float64
 from .philox import philox
 
@@ -18,6 +19,7 @@ U32, U64 = np.uint32, np.uint64
 
 BLOCK = 4  # normals of one path that are made together, of one Philox block (float32) or two (float64)
 THREADS = 256  # of a block, where threads know nothing of one another
+REGISTERS = 64, 40  # with which 4 and 6 blocks of these threads find room in a multiprocessor
 
 I = types.int64  # noqa: E741
 U = types.uint64
@@ -42,6 +44,48 @@ def make_load(count):
             return (array[i], *rest(array, i + stride, stride))
 
     return load
+
+
+def make_read(dtype, aligned):
+    """read(x, i): x[i], ..., x[i + 3]; at once where i and the address of x are multiples of 16 bytes."""
+    if not aligned or config.ENABLE_CUDASIM:
+        load = make_load(4)
+
+        @device
+        def read(x, i):
+            return load(x, i, 1)
+
+    elif dtype == "float32":
+
+        @device
+        def read(x, i):
+            return load_together(x, i, 4)
+
+    else:
+
+        @device
+        def read(x, i):
+            return load_together(x, i, 2) + load_together(x, i + 2, 2)
+
+    return read
+
+
+def make_read_block(count, dtype):
+    """read(array, i): array[i], ..., `count` for each time of a block; i and the address are multiples of 16 bytes."""
+    if count == 0:
+
+        @device
+        def read(array, i):
+            return ()
+
+    else:
+        some, rest = make_read(dtype, True), make_read_block(count - 1, dtype)
+
+        @device
+        def read(array, i):
+            return (*some(array, i), *rest(array, i + BLOCK))
+
+    return read
 
 
 def make_store(count):
@@ -123,11 +167,12 @@ def make_simulate(step, observe, n_coefficients, dtype, antithetic):
     """Paths: out[j, i] = what `observe` sees of path first_path + i after j + 1 steps of `step`; a thread a path."""
     normals = make_noise(dtype, antithetic)
     real = getattr(np, dtype)
-    load = make_load(n_coefficients)
+    load, read = make_load(n_coefficients), make_read_block(n_coefficients, dtype)
+    second, third, fourth = n_coefficients, 2 * n_coefficients, 3 * n_coefficients  # where those of a time start
 
     @device
-    def one_step(out, at, x, z, coefficients, j):
-        x = real(step(x, real(z), load(coefficients, j * n_coefficients, 1)))
+    def one_step(out, at, x, z, c):
+        x = real(step(x, real(z), c))
         out[at] = observe(x)
         return x
 
@@ -139,20 +184,22 @@ def make_simulate(step, observe, n_coefficients, dtype, antithetic):
             at = i
             j = 0
             while j + BLOCK <= n_times:
+                c = read(coefficients, j * n_coefficients)
                 z0, z1, z2, z3 = normals(path, U64(j >> 2), key0, key1)
-                x = one_step(out, at, x, z0, coefficients, j)
-                x = one_step(out, at + row_stride, x, z1, coefficients, j + 1)
-                x = one_step(out, at + 2 * row_stride, x, z2, coefficients, j + 2)
-                x = one_step(out, at + 3 * row_stride, x, z3, coefficients, j + 3)
+                x = one_step(out, at, x, z0, c[:second])
+                x = one_step(out, at + row_stride, x, z1, c[second:third])
+                x = one_step(out, at + 2 * row_stride, x, z2, c[third:fourth])
+                x = one_step(out, at + 3 * row_stride, x, z3, c[fourth:])
                 at += BLOCK * row_stride
                 j += BLOCK
             if j < n_times:
+                at = i + j * row_stride  # anew: to count it beside the addresses above would take registers there
                 z0, z1, z2, _ = normals(path, U64(j >> 2), key0, key1)
-                x = one_step(out, at, x, z0, coefficients, j)
+                x = one_step(out, at, x, z0, load(coefficients, j * n_coefficients, 1))
                 if j + 1 < n_times:
-                    x = one_step(out, at + row_stride, x, z1, coefficients, j + 1)
+                    x = one_step(out, at + row_stride, x, z1, load(coefficients, (j + 1) * n_coefficients, 1))
                 if j + 2 < n_times:
-                    x = one_step(out, at + 2 * row_stride, x, z2, coefficients, j + 2)
+                    x = one_step(out, at + 2 * row_stride, x, z2, load(coefficients, (j + 2) * n_coefficients, 1))
 
     R = types.CPointer(getattr(types, dtype))
-    return simulate, types.void(R, I, I, I, U, U, U, R, R)
+    return simulate, types.void(R, I, I, I, U, U, U, R, R), *REGISTERS

@@ -1,43 +1,18 @@
 """The loop over rows for GPUs: means of a functional with its slopes in parameters, and its slopes in x."""
 
 import numpy as np
-from numba import config, types
+from numba import types
 
 from .cpu import LANES, ROWS, TILE
 from .cpu_leaf import make_add
-from .cuda import F64, I64, THREADS, D, I, cuda, device, make_load, make_store
+from .cuda import F64, I64, THREADS, D, I, cuda, device, make_load, make_read, make_store
 from .cuda_tree import WARP, fold_lanes
 from .identity import identity
-from .memory import load_together
 
 WARPS = 8  # of a block that adds rows
 LEAVES = 32  # of such a block, for one term: all their lanes stand in shared memory
 MOST_SLOPES = 24  # that it finds at once: with the value itself, a leaf's lanes take half of the 48 KB
 K = types.CPointer(types.int64)
-
-
-def make_read(dtype, aligned):
-    """read(x, i): x[i], ..., x[i + 3]; at once where i and the address of x are multiples of 16 bytes."""
-    if not aligned or config.ENABLE_CUDASIM:
-        load = make_load(4)
-
-        @device
-        def read(x, i):
-            return load(x, i, 1)
-
-    elif dtype == "float32":
-
-        @device
-        def read(x, i):
-            return load_together(x, i, 4)
-
-    else:
-
-        @device
-        def read(x, i):
-            return load_together(x, i, 2) + load_together(x, i + 2, 2)
-
-    return read
 
 
 def make_add_rows(read, add, count):

@@ -1,7 +1,5 @@
 """Two uniform words to two standard normals (Box and Muller, 1958): the map of README, "The stream", to the letter."""
 
-import math
-
 import numpy as np
 from numba import njit
 
@@ -14,6 +12,7 @@ from .floats import (
     minus_two_log_float64,
     product,
 )
+from .root import root
 
 F32, F64 = np.float32, np.float64
 I32, I64 = np.int32, np.int64
@@ -26,14 +25,14 @@ def radius_float32(word, angle_word):
     k = F32(I32(word >> U32(1)))
     half_steps = F32(I32((angle_word & U32(255)) << U32(1)) + I32(1))
     u = fma(half_steps, F32(2.0**-9), k)  # times 2**-31: (k + (byte + 1/2) / 256), the product being exact
-    return F32(math.sqrt(minus_two_log_float32(u, -31)))
+    return root(minus_two_log_float32(u, -31))
 
 
 @njit(inline="always")
 def radius_float64(word):
     """sqrt(-2 ln u), u = ((word >> 12) + 1/2) / 2**52."""
     u = float64_of_bits(I64(word >> U64(12)) | I64(0x3FF0000000000000)) - F64(1 - 2.0**-53)
-    return math.sqrt(minus_two_log_float64(u))
+    return root(minus_two_log_float64(u))
 
 
 @njit(inline="always")

@@ -12,6 +12,7 @@ from fastlam import gpu
 from fastlam.kernels.cuda import I64, THREADS, cuda
 from fastlam.kernels.normal import normals_float32, normals_float64
 from fastlam.kernels.philox import philox
+from fastlam.kernels.root import root
 
 require_a_gpu()
 
@@ -40,6 +41,16 @@ def make_pairs(element, word, real):
 
     W = types.CPointer(getattr(types, word))
     return pairs, types.void(W, W, types.CPointer(getattr(types, real)), types.int64)
+
+
+def make_roots(real):
+    def roots(x, answers, n):
+        i = I64(cuda.blockIdx.x) * THREADS + cuda.threadIdx.x
+        if i < n:
+            answers[i] = root(x[i])
+
+    R = types.CPointer(getattr(types, real))
+    return roots, types.void(R, R, types.int64)
 
 
 def test_known_answers_of_philox():
@@ -73,3 +84,27 @@ def test_normals(element, word, real, on_cpu):
     arguments = element, np.dtype(word).name, real
     gpu.launch(gpu.Case(make_pairs, arguments), gpu.blocks(radius.size), *given, got, radius.size)
     same(got, on_cpu(radius, angle))
+
+
+def every_root_float32():
+    """Zeros, and each float32 from 1 to 4: they stand for all others, by powers of 4."""
+    one, four = (int(np.float32(value).view(np.int32)) for value in (1, 4))
+    return np.concatenate([np.array([0.0, -0.0], np.float32), np.arange(one, four, dtype=np.int32).view(np.float32)])
+
+
+def some_roots_float64():
+    """Of 16 million fractions, and near both ends of the squares of radii."""
+    fractions = np.random.default_rng(1).integers(2**52, size=2**23, dtype=np.int64)
+    ends = np.arange(2**20, dtype=np.int64)
+    words = [(1023 << 52) | fractions, (1024 << 52) | fractions, (970 << 52) + ends, (1029 << 52) - ends]
+    return np.concatenate(words).view(np.float64)
+
+
+@pytest.mark.parametrize("make_numbers", [every_root_float32, some_roots_float64])
+def test_roots(make_numbers):
+    """What tests without a card cannot see is the card's reciprocal, from which roots start."""
+    x = make_numbers()
+    given = torch.from_numpy(x).cuda()
+    got = torch.full_like(given, torch.nan)
+    gpu.launch(gpu.Case(make_roots, (x.dtype.name,)), gpu.blocks(x.size), given, got, x.size)
+    same(got, np.sqrt(x))

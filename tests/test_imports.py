@@ -184,6 +184,7 @@ KERNELS = {"numpy", "numba", "fastlam.kernels"}
 KERNELS_BESIDES = {
     "fastlam.kernels.memory": {"llvmlite"},  # instructions that numba has no word for
     "fastlam.kernels.philox": {"llvmlite"},  # the same
+    "fastlam.kernels.root": {"llvmlite"},  # the same
     "fastlam.kernels.cuda": {"numba.cuda"},  # from here to the other loops for GPUs
     "fastlam.kernels.cuda_launch": {"cuda", "numba.cuda"},
 }
