@@ -15,22 +15,16 @@ MOST_SLOPES = 24  # that it finds at once: with the value itself, a leaf's lanes
 K = types.CPointer(types.int64)
 
 
-def make_add_rows(read, add, count):
-    """Four lanes' totals over `count` of their elements, written out, so that all reads are under way at once."""
-    rest = make_add_rows(read, add, count - 1) if count > 1 else None
-
-    @device
-    def add_row(x, at, theta, t0, t1, t2, t3):
-        x0, x1, x2, x3 = read(x, at)
-        return add(t0, x0, (), theta), add(t1, x1, (), theta), add(t2, x2, (), theta), add(t3, x3, (), theta)
-
-    if rest is None:
-        return add_row
+def make_add_rows(read, add):
+    """Four lanes' totals over their elements of a leaf; LLVM writes the loop out: all reads are under way at once."""
 
     @device
     def add_rows(x, at, theta, t0, t1, t2, t3):
-        t0, t1, t2, t3 = add_row(x, at, theta, t0, t1, t2, t3)
-        return rest(x, at + LANES, theta, t0, t1, t2, t3)
+        for row in range(ROWS):
+            x0, x1, x2, x3 = read(x, at + row * LANES)
+            t0, t1 = add(t0, x0, (), theta), add(t1, x1, (), theta)
+            t2, t3 = add(t2, x2, (), theta), add(t3, x3, (), theta)
+        return t0, t1, t2, t3
 
     return add_rows
 
@@ -59,7 +53,7 @@ def make_mean(accumulate, slopes, n_parameters, n_slopes, dtype, mean_dtype, ali
     size = n_leaves * n_terms * LANES
     mean_real = getattr(np, mean_dtype)
     add, zeros = make_add(accumulate, slopes, identity, n_slopes), (0.0,) * n_terms
-    add_rows = make_add_rows(make_read(dtype, aligned), add, ROWS)
+    add_rows = make_add_rows(make_read(dtype, aligned), add)
     load_theta, store = make_load(n_parameters), make_store(n_terms)
 
     @device
