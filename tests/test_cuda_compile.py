@@ -206,7 +206,8 @@ def test_an_implicit_product_and_sum_stay_two():
     ],
 )
 def test_rows_are_read_by_16_bytes(name, together):
-    """All of a thread's in a leaf are under way at once."""
+    """All of a thread's in a leaf, which LLVM writes out; of squares so many as let three blocks find room."""
+    assert code(name).registers <= 80 or "square" not in name
     reads = [operation for operation, _ in instructions(code(name).code)[0] if operation.startswith("LDG")]
     assert reads.count("LDG.E.128") + reads.count("LDG.E.128.CONSTANT") >= together
 
