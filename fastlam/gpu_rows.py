@@ -180,6 +180,6 @@ def slopes(x: Any, weights: Any, index: Any, theta: Any = None, slope: Element =
     case = gpu.Case(cuda_mean.make_slope, (slope, count, real))
     apart = walk.outer_stride, walk.inner, walk.inner_stride
     theta = by_row if theta is None else theta
-    grid = gpu.blocks(n), min(n_rows, MOST_BLOCKS)
+    grid = gpu.blocks(-(-n // cuda_mean.SLOPES)), min(n_rows, MOST_BLOCKS)
     gpu.launch(case, grid, x, *apart, n_rows, n, theta, by_row, picked, answer)
     return answer

@@ -13,6 +13,7 @@ WARPS = 8  # of a block that adds rows
 LEAVES = 32  # of such a block, for one term: all their lanes stand in shared memory
 REGISTERS = (80,)  # with which 3 blocks of 256 threads find room in a multiprocessor: some read while others fold
 MOST_SLOPES = 24  # that it finds at once: with the value itself, a leaf's lanes take half of the 48 KB
+SLOPES = 4  # in x, that a thread finds together
 K = types.CPointer(types.int64)
 
 
@@ -192,24 +193,45 @@ def make_weigh(dtype):
 def make_slope(slope_of, n_parameters, dtype):
     """out[row, i] = weights[row] * slope_of(x[row, i], parameters); rows of x as in `make_mean`, out contiguous.
 
-    Rows that are not picked are 0.
+    Rows that are not picked are 0. A thread has SLOPES elements of a row, THREADS apart: it reads them together.
     """
     real = getattr(np, dtype)
-    load_theta = make_load(n_parameters)
+    load_theta, load, store = make_load(n_parameters), make_load(SLOPES), make_store(SLOPES)
+
+    @device
+    def weighed(x, weight, theta):
+        return real(weight * slope_of(F64(x), theta))
+
+    @device
+    def slopes(x, start, out, place, i, n, weight, theta):
+        if i + (SLOPES - 1) * THREADS < n:
+            x0, x1, x2, x3 = load(x, start + i, THREADS)
+            y0, y1 = weighed(x0, weight, theta), weighed(x1, weight, theta)
+            y2, y3 = weighed(x2, weight, theta), weighed(x3, weight, theta)
+            store(out, place + i, THREADS, (y0, y1, y2, y3))
+        else:
+            for k in range(SLOPES - 1):
+                if i + k * THREADS < n:
+                    out[place + i + k * THREADS] = weighed(x[start + i + k * THREADS], weight, theta)
+
+    @device
+    def zeros(out, place, i, n):
+        for k in range(SLOPES):
+            if i + k * THREADS < n:
+                out[place + i + k * THREADS] = real(0)
 
     def slope(x, outer_stride, inner, inner_stride, n_rows, n, parameters, weights, picked, out):
-        i = I64(cuda.blockIdx.x) * THREADS + cuda.threadIdx.x
+        i = I64(cuda.blockIdx.x) * (SLOPES * THREADS) + cuda.threadIdx.x
+        theta = load_theta(parameters, 0, 1)
         row = I64(cuda.blockIdx.y)
-        if i < n:
-            theta = load_theta(parameters, 0, 1)
-            while row < n_rows:
-                position = row // inner
-                start = position * outer_stride + (row - position * inner) * inner_stride
-                value = F64(0)
-                if picked[row] != 0:
-                    value = weights[row] * slope_of(F64(x[start + i]), theta)
-                out[row * n + i] = real(value)
-                row += cuda.gridDim.y
+        while row < n_rows:
+            position = row // inner
+            start = position * outer_stride + (row - position * inner) * inner_stride
+            if picked[row] != 0:
+                slopes(x, start, out, row * n, i, n, weights[row], theta)
+            else:
+                zeros(out, row * n, i, n)
+            row += cuda.gridDim.y
 
     R = types.CPointer(getattr(types, dtype))
     return slope, types.void(R, I, I, I, I, I, D, D, K, R)

@@ -157,6 +157,10 @@ def check_slopes():
     make = cuda_mean.make_slope, (rows.square_slope, 0, "float32"), 256
     run(make, (1, 2), x.ravel(), 3 * 37, 3, 37, 12, 37, np.zeros(1), by_row, picked, out.ravel())
     same(out, rows.array_slopes(x, weights, index))
+    x, out = rng.standard_normal((3, 1100)).astype(np.float32), np.full((3, 1100), np.nan, np.float32)
+    weights, picked = np.array([0.5, -1.0, 3.0]), np.array([1, 0, 1])  # rows of a whole block and of a part of one
+    run(make, (2, 2), x.ravel(), 1100, 1, 0, 3, 1100, np.zeros(1), weights / 1100, picked, out.ravel())
+    same(out, rows.array_slopes(x, weights[[0, 2]], np.array([0, 2])))
 
 
 def check_fold():

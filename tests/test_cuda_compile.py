@@ -5,6 +5,7 @@ What a card would show is in the tests marked `gpu`.
 
 import math
 import re
+from itertools import groupby
 
 import cuda_cases
 import numpy as np
@@ -13,7 +14,7 @@ from cuda_cases import KERNELS
 from machine_code import counted, instructions, loops, ptx
 from numba import types
 
-from fastlam.kernels import cuda_launch
+from fastlam.kernels import cuda_launch, cuda_mean
 from fastlam.kernels.cuda import cuda
 from fastlam.kernels.root import root
 
@@ -210,6 +211,14 @@ def test_rows_are_read_by_16_bytes(name, together):
     assert code(name).registers <= 80 or "square" not in name
     reads = [operation for operation, _ in instructions(code(name).code)[0] if operation.startswith("LDG")]
     assert reads.count("LDG.E.128") + reads.count("LDG.E.128.CONSTANT") >= together
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_slopes_are_found_together(dtype):
+    """All reads of a thread are under way before it writes."""
+    kinds = [operation[:3] for operation, _ in instructions(code(f"slope {dtype}").code)[0]]
+    runs = groupby(kind for kind in kinds if kind in ("LDG", "STG"))
+    assert max(len(list(run)) for kind, run in runs if kind == "LDG") >= cuda_mean.SLOPES
 
 
 def test_a_kernel_is_compiled_once():
