@@ -200,8 +200,9 @@ def check_lam(lam: Any, x: torch.Tensor, mean: torch.Tensor, caller: str) -> tor
             if numbers.size == 1:  # a GPU has it by the launch
                 return float(numbers.reshape(()))
             lam = torch.from_numpy(numbers).to(x.device)
-    elif lam.dtype == x.dtype and lam.ndim == 0 and lam.is_cpu and lam.layout == torch.strided:
-        return lam
+    elif lam.ndim == 0 and lam.dtype == x.dtype and (lam.is_cpu or lam.device == x.device):  # as in training
+        if lam.layout == torch.strided:
+            return lam
     arrays.check_beside(lam, x, "lam", caller)
     arrays.check_lam_dtype(lam, caller)
     return arrays.fit_lam(lam, mean.shape, caller).to(x.dtype)

@@ -141,7 +141,7 @@ def simulate_mean(
     -----
     RuntimeWarning
         A mean is not finite in the dtype of the answer, or a standard error is not as squares of the functional are
-        beyond float64; names the first such time.
+        beyond float64; names the first such time. Not with `times` on a GPU, for which nobody waits.
 
     Examples
     --------
