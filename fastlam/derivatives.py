@@ -16,7 +16,7 @@ import sympy
 
 from fastlam import opaque
 from fastlam.elements import Element
-from fastlam.kernels import exponential, floats, logarithm, selection
+from fastlam.kernels import exponential, floats, logarithm, power, selection
 from fastlam.kernels.launch import once
 from fastlam.printing import compose
 from fastlam.traced import bare, lifted, traced
@@ -51,6 +51,7 @@ _ELEMENTS: list[tuple[Any, Any]] = [
     (exponential.exp, opaque.Exp),
     (exponential.exprel, opaque.Exprel),
     (logarithm.log, opaque.Log),
+    (power.power, opaque.Power),
     (selection.positive, _positive),
     (selection.step, _step),
     (selection.maximum, opaque.Maximum),

@@ -41,6 +41,8 @@ Exp: Any = _function("exp", lambda u: Exp(u))
 ExprelSlope: Any = _function("exprel_slope")
 Exprel: Any = _function("exprel", lambda u: ExprelSlope(u))  # (exp(u) - 1) / u
 Log: Any = _function("log", lambda u: 1 / u)
+# u**p; where u is 0 its slopes are: that in p is the limit from above, and that of max(x, 0)**p is the one from below
+Power: Any = _function("power", lambda u, p: Where(u, p * Power(u, p) / u), lambda u, p: Where(u, Power(u, p) * Log(u)))
 Sin: Any = _function("sin", lambda u: Cos(u))
 Cos: Any = _function("cos", lambda u: -Sin(u))
 Tan: Any = _function("tan", lambda u: 1 + Tan(u) ** 2)
@@ -87,7 +89,7 @@ _OPAQUE: dict[Any, Callable[..., Any]] = {
 
 
 def sealed(e: Any) -> Any:
-    """The expression with SymPy's functions replaced by those above; exponents are fractions if they are halves."""
+    """The expression with SymPy's functions replaced by those above, powers too but those to halves of integers."""
     if not e.args:
         return e
     arguments = [sealed(argument) for argument in e.args]
@@ -96,6 +98,10 @@ def sealed(e: Any) -> Any:
         return (maximum if isinstance(e, sympy.Max) else minimum)(*in_order)
     if e.func in _OPAQUE:
         return _OPAQUE[e.func](*arguments)
-    if e.is_Pow and arguments[1].is_Float and float(2 * arguments[1]).is_integer():
-        arguments[1] = sympy.Rational(int(2 * arguments[1]), 2)
+    if e.is_Pow:
+        base, exponent = arguments
+        if exponent.is_Float and float(2 * exponent).is_integer():
+            arguments[1] = sympy.Rational(int(2 * exponent), 2)
+        elif not (2 * exponent).is_integer or not exponent.is_number:
+            return Power(base, exponent)
     return e if tuple(arguments) == e.args else e.func(*arguments)

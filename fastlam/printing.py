@@ -14,13 +14,14 @@ import sympy
 from numba import njit
 
 from fastlam.elements import Element
-from fastlam.kernels import exponential, floats, logarithm, selection
-from fastlam.opaque import Log, Opaque, Share, Sign, Where, sealed
+from fastlam.kernels import exponential, floats, logarithm, power, selection
+from fastlam.opaque import Opaque, Share, Sign, Where, sealed
 
 _SCOPE: dict[str, Any] = {
     **{name: getattr(floats, name) for name in ("fma", "product")},
     **{name: getattr(exponential, name) for name in ("exp", "exprel", "exprel_slope")},
     "log": logarithm.log,
+    "power": power.power,
     **{name: getattr(selection, name) for name in ("maximum", "minimum", "where_positive", "share_positive")},
     **{name: getattr(math, name) for name in ("sqrt", "sin", "cos", "tan", "sinh", "cosh", "tanh")},
 }
@@ -136,13 +137,11 @@ class _Text:
         return f"({' * '.join(factors)})" if len(factors) > 1 else "".join(factors)
 
     def _powers(self, base: Any, exponent: Any) -> list[str]:
-        """Factors whose product is base**exponent, for an exponent that is no negative number."""
+        """Factors whose product is base**exponent, for half of an integer that is not negative."""
         x = self.operand(base)
-        if exponent.is_number and (2 * exponent).is_integer:
-            whole = int(exponent)
-            return [*([self._power(x, whole // 2)] * 2 if whole > 1 else []), *([x] if whole % 2 else []),
-                    *([f"sqrt({x})"] if exponent != whole else [])]  # fmt: skip
-        return [f"exp({self.operand(exponent * Log(base))})"]
+        whole = int(exponent)
+        return [*([self._power(x, whole // 2)] * 2 if whole > 1 else []), *([x] if whole % 2 else []),
+                *([f"sqrt({x})"] if exponent != whole else [])]  # fmt: skip
 
     def _power(self, x: str, n: int) -> str:
         half = self._power(x, n // 2) if n > 1 else ""

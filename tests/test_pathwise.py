@@ -178,3 +178,24 @@ def test_op_reads_theta_in_any_layout_and_of_the_right_length():
     assert torch.equal(op(theta.float()), want)
     with pytest.raises(ValueError, match=r"simulate_mean: theta must have shape \(3,\), but has \(4,\)"):
         op(torch.ones(4, dtype=torch.float64))
+
+
+def test_an_exponent_where_paths_reach_zero():
+    """Once a path is not above 0 its noise is 0, whatever the exponent: that leaves the other gradients as they are."""
+
+    def gradients(diffusion, **more):
+        leaves = {"kappa": 1.0, "theta": 0.02, "sigma": 0.6, "x0": 0.02, **more}
+        leaves = {name: torch.tensor(value, dtype=torch.float64, requires_grad=True) for name, value in leaves.items()}
+        process = fastlam.Diffusion("kappa * (theta - max(x, 0))", diffusion, leaves)
+        k = fastlam.simulate_mean_square(process, torch.arange(1, 9) / 8, 2000, seed=3, dtype=torch.float64).sum()
+        k.backward()
+        return k.detach(), {name: leaf.grad for name, leaf in leaves.items()}
+
+    _, want = gradients("sigma * max(x, 0)**0.6")
+    _, got = gradients("sigma * max(x, 0)**beta", beta=0.6)
+    in_beta = got.pop("beta")
+    for name, grad in want.items():
+        torch.testing.assert_close(got[name], grad, rtol=1e-12, atol=0)  # some hundred roundings
+    h = 1e-6  # the difference is off by its square times a third derivative, which paths near 0 make large
+    low, high = (gradients("sigma * max(x, 0)**beta", beta=0.6 + by)[0] for by in (-h, h))
+    torch.testing.assert_close(in_beta, (high - low) / (2 * h), rtol=1e-5, atol=0)
