@@ -15,8 +15,9 @@ setup: .venv/ready
 fit: setup
 	$(BIN)/fastlam fit
 
+# A process for each core; what a file compiles stays in one.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 bench: setup
 	$(BIN)/python -m pytest bench --benchmark-enable --benchmark-json=.benchmarks.json

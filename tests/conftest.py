@@ -6,6 +6,14 @@ import torch
 from fastlam import cli
 
 
+def pytest_collection_modifyitems(config, items):
+    """Tests of a file stay in one process of several, which compiles kernels once; simulated ones have their own."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if item.path.stem != "test_cuda_simulated":
+                item.add_marker(pytest.mark.xdist_group(item.path.as_posix()))
+
+
 @pytest.fixture
 def fastlam_(capsys, tmp_path, monkeypatch):
     """Run `fastlam ARGUMENTS` in an empty folder; return (exit code, stdout, stderr)."""

@@ -27,7 +27,9 @@ FUNCTIONALS = [
     (fastlam.Functional(sympy.Symbol("x") ** 4), lambda x: x**4),
     (fastlam.Functional(3), lambda x: np.full_like(x, 3)),
 ]
-EACH = pytest.mark.parametrize(("functional", "f"), FUNCTIONALS, ids=lambda case: repr(case)[:30])
+EACH = pytest.mark.parametrize(
+    ("functional", "f"), [pytest.param(*pair, id=repr(pair[0])[:30]) for pair in FUNCTIONALS]
+)
 
 
 @KIND
