@@ -27,6 +27,7 @@ LIMITS = {"tests": 240.0, "benchmarks": 150.0, "profile": 65.0, "sanitizer": 75.
 SOONER = {"benchmarks": 25.0, "profile": 12.0}  # of that limit: what would begin then would not end in time
 SHORTEST = 10.0  # seconds with which a stage is begun
 RESULTS = machine.ROOT / "bench" / "results"
+ENVIRONMENT = machine.ROOT / ".venv" / "bin" / "python"  # what make setup makes
 Document = dict[str, Any]
 
 
@@ -166,6 +167,8 @@ def main(argv: list[str] | None = None) -> int:
     print(f"--- the machine: {time.monotonic() - start:.0f} s", flush=True)
     if any(piece.needed for piece in missing):
         print("make gpu: nothing was run: see what is missing above", file=sys.stderr)
+        if ENVIRONMENT.exists() and not sys.prefix.startswith(str(ENVIRONMENT.parents[1])):
+            print("make gpu: there is an environment here: make gpu PYTHON=.venv/bin/python", file=sys.stderr)
         return 2
     from bench.card import report, targets  # now: torch is there
 

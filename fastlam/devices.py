@@ -64,6 +64,4 @@ def _missing() -> str:
     from fastlam import info  # now: only for this message
 
     needs = info.missing_for_cuda()
-    if torch.version.cuda is None:
-        needs.append(f"a torch with CUDA (this one, {torch.__version__}, is built for the CPU: pip install torch)")
     return "missing: " + "; ".join(needs) if needs else "CUDA does not work"

@@ -61,8 +61,10 @@ def _parts() -> dict[str, str | None]:
 
 
 def _missing(parts: dict[str, str | None], extra: str, fault: str) -> list[str]:
-    driver = [f"a working NVIDIA driver ({fault})"] if fault else []
-    return driver + [f"the {name} ({extra})" for name, found in parts.items() if not found]
+    missing = [f"a working NVIDIA driver ({fault})"] if fault else []
+    if torch.version.cuda is None:
+        missing.append(f"a torch for CUDA ({torch.__version__} is for the CPU: https://pytorch.org/get-started)")
+    return missing + [f"the {name} ({extra})" for name, found in parts.items() if not found]
 
 
 def _extra(version: int) -> str:

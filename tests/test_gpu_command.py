@@ -128,8 +128,15 @@ def test_a_fault_of_any_stage_fails_and_the_others_run(monkeypatch, tmp_path, ca
 def test_nothing_runs_without_what_is_needed(monkeypatch, tmp_path, capsys):
     missing = [{"piece": "a card", "costs": "nothing runs", "remedy": "find one", "needed": True}]
     description = {**DESCRIPTION, "missing": missing}
+    monkeypatch.setattr(gpu, "ENVIRONMENT", tmp_path / ".venv" / "bin" / "python")
     assert commanded(monkeypatch, tmp_path, {"benchmarks": passed}, description=description) == (2, None)
-    assert "missing: a card: nothing runs. Remedy: find one" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "missing: a card: nothing runs. Remedy: find one" in printed.out
+    assert "PYTHON=" not in printed.err
+    gpu.ENVIRONMENT.parent.mkdir(parents=True)
+    gpu.ENVIRONMENT.touch()
+    assert commanded(monkeypatch, tmp_path, {"benchmarks": passed}, description=description) == (2, None)
+    assert "there is an environment here: make gpu PYTHON=.venv/bin/python" in capsys.readouterr().err
 
 
 def test_a_stage_for_which_no_time_is_left_is_left_out(monkeypatch, tmp_path):

@@ -102,7 +102,8 @@ def cuda(monkeypatch):
     return facts
 
 
-def test_info_with_all_of_cuda(cuda):
+def test_info_with_all_of_cuda(cuda, monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
     shown = cuda(FakeDriver(13010, 2))
     assert shown["CUDA"] == "complete"
     assert shown["CUDA driver"] == "serves CUDA 13.1"
@@ -130,6 +131,11 @@ def test_info_says_what_of_cuda_is_missing(cuda, driver, present, missing):
     shown = cuda(driver, present)
     assert shown["CUDA"].startswith("missing: ")
     assert all(part in shown["CUDA"] for part in missing)
+
+
+@pytest.mark.skipif(torch.version.cuda is not None, reason="waits for a torch for the CPU")
+def test_info_says_that_torch_is_for_the_cpu(cuda):
+    assert f"a torch for CUDA ({torch.__version__} is for the CPU: https" in cuda(FakeDriver(13010, 2))["CUDA"]
 
 
 def test_info_survives_a_broken_numba_cuda(monkeypatch):

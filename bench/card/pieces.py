@@ -89,13 +89,14 @@ def _optional() -> list[Missing]:
 def _card(facts: dict[str, str]) -> list[Missing]:
     import torch
 
+    missing = []
+    driver = facts.get("CUDA driver", "nothing is known of a driver")
     if torch.version.cuda is None:
         remedy = "install one for CUDA: https://pytorch.org/get-started"
-        return [Missing("a torch for CUDA (this one is built for the CPU)", "nothing runs", remedy, True)]
-    if not torch.cuda.is_available():
-        driver = facts.get("CUDA driver", "nothing is known of a driver")
-        return [Missing("an NVIDIA GPU that torch sees", "nothing runs", f"CUDA driver: {driver}", True)]
-    return []
+        missing.append(Missing("a torch for CUDA (this one is built for the CPU)", "nothing runs", remedy, True))
+    if not torch.cuda.is_available() and (missing == [] or driver.startswith("not usable")):
+        missing.append(Missing("an NVIDIA GPU that torch sees", "nothing runs", f"CUDA driver: {driver}", True))
+    return missing
 
 
 def _compiles() -> list[Missing]:
