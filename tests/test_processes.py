@@ -13,11 +13,11 @@ from fastlam import reference
 SEED = 2**63 + 5
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
 TIMES = np.array([0.0, 0.1, 0.25, 0.3, 1.0, 1.5, 1.75])  # the first is the start itself
-STEPS = {
-    fastlam.Brownian: reference.brownian,
-    fastlam.GeometricBrownian: reference.geometric_brownian,
-    fastlam.OrnsteinUhlenbeck: reference.ornstein_uhlenbeck,
-    fastlam.CoxIngersollRoss: reference.cox_ingersoll_ross,
+STEPS = {  # the reference's step, and what is seen of its states
+    fastlam.Brownian: (reference.brownian, np.asarray),
+    fastlam.GeometricBrownian: (reference.geometric_brownian, np.asarray),
+    fastlam.OrnsteinUhlenbeck: (reference.ornstein_uhlenbeck, np.asarray),
+    fastlam.CoxIngersollRoss: (reference.cox_ingersoll_ross, reference.positive),
 }
 PROCESSES = [
     fastlam.Brownian(mu=0.3, sigma=0.7, x0=1.5),
@@ -30,13 +30,20 @@ PROCESSES = [
     fastlam.CoxIngersollRoss(kappa=0.5, theta=0.1, sigma=1.5, x0=0.1),  # often below 0
 ]
 EVERY = pytest.mark.parametrize("process", PROCESSES, ids=repr)
+EXACT = (fastlam.Brownian, fastlam.GeometricBrownian, fastlam.OrnsteinUhlenbeck)  # at any times
+IN_CLOSED_FORM = (*EXACT, fastlam.CoxIngersollRoss)  # their moments
+
+
+def of(kinds):
+    """The processes that are of these."""
+    return pytest.mark.parametrize("process", [p for p in PROCESSES if isinstance(p, kinds)], ids=repr)
 
 
 def step_of(process):
-    """The reference's step, and what is seen of its states."""
+    """The reference's step with these parameters, and what is seen of its states."""
     *parameters, _ = process.parameters().values()
-    step = STEPS[type(process)](*parameters)
-    return step, reference.positive if isinstance(process, fastlam.CoxIngersollRoss) else np.asarray
+    step, seen = STEPS[type(process)]
+    return step(*parameters), seen
 
 
 def exact_and_tolerance(step, x0, times, dtype, n, **stream):
@@ -96,7 +103,7 @@ def assert_moments(process, grid, at, n, bias):
         assert (np.abs(values.mean(axis=1) - want) <= error).all()
 
 
-@pytest.mark.parametrize("process", [p for p in PROCESSES if not isinstance(p, fastlam.CoxIngersollRoss)], ids=repr)
+@of(EXACT)
 def test_moments(process):
     assert_moments(process, TIMES[1:], np.arange(6), 2**17, 0.0)
 
@@ -125,7 +132,7 @@ def test_ornstein_uhlenbeck_at_theta_0_is_brownian(dtype):
     np.testing.assert_array_equal(x, want)
 
 
-@EVERY
+@of(IN_CLOSED_FORM)
 @DTYPES
 def test_without_noise_all_paths_are_the_solution(process, dtype):
     still = type(process)(**{**process.parameters(), "sigma": 0.0})
