@@ -23,7 +23,7 @@ class Diffusion(ByArguments, Process):
     drift, diffusion : str, SymPy expression or number
         In `x`, `t` and named parameters. Text may hold numbers, names, `+ - * / **`, parentheses, `pi`, exp,
         log, sqrt, sin, cos, tan, sinh, cosh, tanh, abs, min and max. A power whose exponent is not a number in the text
-        is `exp(exponent * log(base))`: NaN for a base below 0, whatever the exponent; at a base of 0 without slope.
+        is `exp(exponent * log(base))`: NaN for a base below 0, whatever the exponent.
     parameters : mapping of names to floats or tensors
         `x0`, the state at time 0, among them. In those that are tensors `simulate_mean` is differentiable: at
         the kinks of max, min and abs as `Functional`.

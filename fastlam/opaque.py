@@ -41,8 +41,10 @@ Exp: Any = _function("exp", lambda u: Exp(u))
 ExprelSlope: Any = _function("exprel_slope")
 Exprel: Any = _function("exprel", lambda u: ExprelSlope(u))  # (exp(u) - 1) / u
 Log: Any = _function("log", lambda u: 1 / u)
-# u**p; where u is 0 its slopes are: that in p is the limit from above, and that of max(x, 0)**p is the one from below
-Power: Any = _function("power", lambda u, p: Where(u, p * Power(u, p) / u), lambda u, p: Where(u, Power(u, p) * Log(u)))
+# u**p; its slope in p is 0 where u is, as it is from above for p above 0; that of max(x, 0)**p in x is masked by max's
+Power: Any = _function(
+    "power", lambda u, p: p * Power(u, p - 1), lambda u, p: Where(Magnitude(u), Power(u, p) * Log(u))
+)
 Sin: Any = _function("sin", lambda u: Cos(u))
 Cos: Any = _function("cos", lambda u: -Sin(u))
 Tan: Any = _function("tan", lambda u: 1 + Tan(u) ** 2)

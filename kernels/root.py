@@ -54,7 +54,7 @@ ROOTS = {  # NVIDIA's reciprocals of roots, the first of 0 too; what makes roots
 
 @intrinsic
 def root(typingctx, x):
-    """The square root of a float, rounded correctly, where that is 0 (a float32 alone) or within 2**-60 and 2**60.
+    """The square root of a float, rounded correctly, where that is 0 (a float32 alone) or within 2**-40 and 2**60.
 
     On NVIDIA's GPUs it is what their compiler makes of a root of such numbers, without the branch to that of others,
     across which it moves nothing. tests/test_cuda_compile.py compares the two.

@@ -160,6 +160,13 @@ def test_powers_of_zero(expression):
     np.testing.assert_allclose(slopes_of(value, 0.5, (a,)), wanted, rtol=3e-15)
 
 
+@pytest.mark.parametrize(("exponent", "in_x"), [(1.0, 1.0), (2.0, 0.0), (0.5, math.inf)])
+def test_plain_powers_of_zero(exponent, in_x):
+    value = schemes.functional("x**a", ("a",))
+    assert slopes_of(value, 0.0, (exponent,)) == (0.0, in_x)
+    assert np.isnan(slopes_of(value, -1.0, (1.5,))).all()  # as the power itself
+
+
 @pytest.mark.parametrize(
     ("expression", "theta", "slopes"),  # at x = 2: in a and b, then in x
     [
