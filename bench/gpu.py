@@ -167,7 +167,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"--- the machine: {time.monotonic() - start:.0f} s", flush=True)
     if any(piece.needed for piece in missing):
         print("make gpu: nothing was run: see what is missing above", file=sys.stderr)
-        if ENVIRONMENT.exists() and not sys.prefix.startswith(str(ENVIRONMENT.parents[1])):
+        if ENVIRONMENT.exists() and Path(sys.prefix) != ENVIRONMENT.parents[1]:
             print("make gpu: there is an environment here: make gpu PYTHON=.venv/bin/python", file=sys.stderr)
         return 2
     from bench.card import report, targets  # now: torch is there

@@ -22,7 +22,6 @@ from fastlam import arrays, rows
 from fastlam.attach import has_tangent, observed, refusing, requires_grad, under_transform, without_derivatives
 from fastlam.devices import gpu_part
 
-CPU = torch.device("cpu")
 _PLAIN = (torch.Tensor, torch.nn.Parameter)  # subclasses may have no memory of their own
 _is_tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defined]
 P = ParamSpec("P")
@@ -201,8 +200,10 @@ def check_lam(lam: Any, x: torch.Tensor, mean: torch.Tensor, caller: str) -> tor
             if numbers.size == 1:  # a GPU has it by the launch
                 return float(numbers.reshape(()))
             lam = torch.from_numpy(numbers).to(x.device)
-    elif lam.ndim == 0 and lam.dtype == x.dtype and lam.layout == torch.strided and lam.device in (CPU, x.device):
-        return lam  # as in training
+    elif (lam.ndim == 0 and lam.dtype == x.dtype and lam.layout == torch.strided) and (
+        lam.is_cpu or lam.device == x.device
+    ):  # as in training
+        return lam
     arrays.check_beside(lam, x, "lam", caller)
     arrays.check_lam_dtype(lam, caller)
     return arrays.fit_lam(lam, mean.shape, caller).to(x.dtype)

@@ -127,7 +127,7 @@ class _Text:
         under: list[str] = []
         for factor in e.args if e.is_Mul else (e,):
             base, exponent = factor.as_base_exp() if not factor.is_number else (factor, sympy.S.One)
-            negative = exponent.is_number and exponent < 0
+            negative = exponent < 0
             (under if negative else over).extend(self._powers(base, -exponent if negative else exponent))
         if under:
             return f"({self._product(over) or self.real('1.0')} / {self._product(under)})", ""

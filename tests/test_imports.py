@@ -89,14 +89,8 @@ AT_THE_TOP = {
     "fastlam.means": {
         *("numpy", "torch", "fastlam.arrays", "fastlam.attach", "fastlam.autograd", "fastlam.elements"),
         *("fastlam.functionals", "fastlam.mean_of", "fastlam.one_pass", "fastlam.parameters"),
-        *(
-            "fastlam.devices",
-            "fastlam.pathwise",
-            "fastlam.processes",
-            "fastlam.rows",
-            "fastlam.squares",
-            "fastlam.stream",
-        ),
+        *("fastlam.devices", "fastlam.pathwise", "fastlam.processes", "fastlam.rows", "fastlam.squares"),
+        "fastlam.stream",
     },
     "fastlam.warmup": {
         *("numpy", "torch", "fastlam.arrays", "fastlam.paths", "fastlam.processes", "fastlam.rows", "fastlam.stream"),

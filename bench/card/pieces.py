@@ -94,7 +94,7 @@ def _card(facts: dict[str, str]) -> list[Missing]:
     if torch.version.cuda is None:
         remedy = "install one for CUDA: https://pytorch.org/get-started"
         missing.append(Missing("a torch for CUDA (this one is built for the CPU)", "nothing runs", remedy, True))
-    if not torch.cuda.is_available() and (missing == [] or driver.startswith("not usable")):
+    if not torch.cuda.is_available() and (not missing or driver.startswith("not usable")):
         missing.append(Missing("an NVIDIA GPU that torch sees", "nothing runs", f"CUDA driver: {driver}", True))
     return missing
 
