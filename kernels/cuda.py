@@ -1,6 +1,7 @@
 """Loops for NVIDIA GPUs, of the same elements as those of cpu.py, and the same bits: what they share, and paths.
 
-Each `make_*` gives (kernel, signature), and after these may name limits on registers, which `cuda_launch.cubin` tries.
+Each `make_*` gives (kernel, signature), and after these numbers of blocks that shall find room in a multiprocessor, of
+which `cuda_launch.cubin` takes the largest that it can have.
 Arrays come as pointers; strides count elements; nothing is checked. In numba's simulator pointers are arrays and what
 is compiled here runs as Python: `device` functions touch memory, elements none, and a float32 that an element returns
 comes as a Python float, so that it is made `real` again.
@@ -19,7 +20,7 @@ U32, U64 = np.uint32, np.uint64
 
 BLOCK = 4  # normals of one path that are made together, of one Philox block (float32) or two (float64)
 THREADS = 256  # of a block, where threads know nothing of one another
-REGISTERS = 64, 40  # with which 4 and 6 blocks of these threads find room in a multiprocessor
+ROOMS = 4, 6  # blocks of these that shall find room in a multiprocessor
 
 I = types.int64  # noqa: E741
 U = types.uint64
@@ -202,4 +203,4 @@ def make_simulate(step, observe, n_coefficients, dtype, antithetic):
                     x = one_step(out, at + 2 * row_stride, x, z2, load(coefficients, (j + 2) * n_coefficients, 1))
 
     R = types.CPointer(getattr(types, dtype))
-    return simulate, types.void(R, I, I, I, U, U, U, R, R), *REGISTERS
+    return simulate, types.void(R, I, I, I, U, U, U, R, R), *ROOMS

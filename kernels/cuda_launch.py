@@ -1,7 +1,6 @@
-"""Compile kernels for NVIDIA GPUs on first use, keep them, launch them on the caller's stream.
+"""Kernels for NVIDIA GPUs: assembled on first use, kept, launched on the caller's stream.
 
-numba gives LTO-IR, and nvJitLink makes it a cubin with contraction off (`-fma=0`): a product and a sum are fused where
-`fma` says so and nowhere else, whatever elements users write. No driver is needed until something is launched.
+No driver is needed until something is launched.
 """
 
 import ctypes
@@ -12,18 +11,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from cuda.bindings import nvjitlink
-from numba import TypingError
 
-from .cuda import cuda
-from .launch import once, refusal
+from .cuda_ptx import REMEDY, ptx, with_room
+from .launch import once
 
-try:
-    from numba.cuda.core.errors import TypingError as CudaTypingError
-except ImportError:  # where numba-cuda raises numba's own
-    CudaTypingError = TypingError
-
-REMEDY = 'pip install "fastlam[cuda13]" (or [cuda12]), or set CUDA_HOME to a CUDA toolkit that has nvvm/'
-OLDEST = (7, 5)  # LTO-IR for it does for all that came after
+FILE = 2**16  # registers of a multiprocessor
+LEGACY = 1  # the driver's name for stream 0, by which every cuda.core knows it
+GROWTH = 1.03  # of code, for the room of a block more
 
 _streams: dict[int, Any] = {}
 _thread = threading.local()
@@ -56,61 +50,51 @@ class Cubin(NamedTuple):
 def cubin(make: Callable[..., Any], arguments: tuple[Any, ...], threads: int, cc: tuple[int, int]) -> Cubin:
     """Machine code of the kernel that `make(*arguments)` describes, for blocks of so many threads.
 
-    Of the limits on registers that the kernel names, downwards, it is the last with which nothing spills. To link anew
-    takes a tenth of the time that the code took to make.
+    Of the numbers of blocks that shall find room in a multiprocessor, upwards, it is the last for which nothing spills
+    and the code hardly grows. To assemble anew takes a tenth of the time that the text took to make.
     """
-    code, limits = _code(make, arguments, threads)
+    text, rooms = ptx(make, arguments)
     arch = f"-arch=sm_{cc[0]}{cc[1]}"
-    made = _linked(code, arch)
-    for limit in limits:
-        if made.registers > limit:
-            fewer = _linked(code, arch, f"-maxrregcount={limit}")
-            if fewer.spills:
+    made = _assembled(with_room(text, threads, 1), arch)
+    for blocks in rooms:
+        if fitting(made.registers, threads) < blocks:
+            tighter = _assembled(with_room(text, threads, blocks), arch)
+            if tighter.spills or len(tighter.code) > GROWTH * len(made.code):
                 break
-            made = fewer
+            made = tighter
     return made
 
 
-@once
-def _code(make: Callable[..., Any], arguments: tuple[Any, ...], threads: int) -> tuple[bytes, tuple[int, ...]]:
-    """LTO-IR, and the limits on registers."""
-    function, signature, *limits = make(*arguments)
-    bounds = None if limits else (threads, 1)  # with bounds the assembler hears of no limit
-    named = {"cc": OLDEST, "device": False, "abi": "numba", "output": "ltoir", "launch_bounds": bounds}
-    try:
-        code: bytes = cuda.compile(function, signature, **named)[0]
-    except (TypingError, CudaTypingError) as error:
-        raise TypeError(refusal(arguments, str(error))) from error
-    except ImportError as error:
-        raise ImportError(f"numba-cuda does not find NVVM, the toolkit's compiler ({error}): {REMEDY}") from error
-    return code, tuple(limits)
+def fitting(registers: int, threads: int) -> int:
+    """How many blocks of so many threads find their registers in a multiprocessor: it gives them by eights."""
+    return FILE // (-(-registers // 8) * 8 * threads)
 
 
-def _linked(code: bytes, arch: str, *further: str) -> Cubin:
-    options = [arch, "-lto", "-fma=0", "-Xptxas=-v", *further]
+def _assembled(text: str, arch: str) -> Cubin:
+    options = [arch, "-Xptxas=-v"]
     try:
         linker = nvjitlink.create(len(options), options)
     except RuntimeError as error:  # of cuda.pathfinder, which looks for it
-        raise ImportError(f"nvJitLink, the toolkit's linker, is not found ({error}): {REMEDY}") from error
+        raise ImportError(f"nvJitLink, the toolkit's assembler, is not found ({error}): {REMEDY}") from error
     try:
-        nvjitlink.add_data(linker, nvjitlink.InputType.LTOIR, code, len(code), "kernel")
+        nvjitlink.add_data(linker, nvjitlink.InputType.PTX, text.encode(), len(text), "kernel")
         try:
             nvjitlink.complete(linker)
         except nvjitlink.nvJitLinkError as error:
             log = bytearray(nvjitlink.get_error_log_size(linker))
             nvjitlink.get_error_log(linker, log)
-            raise RuntimeError(f"a kernel does not link for {arch}: {log.decode().strip(chr(0))}") from error
+            raise RuntimeError(f"a kernel is not assembled for {arch}: {log.decode().strip(chr(0))}") from error
         made = bytearray(nvjitlink.get_linked_cubin_size(linker))
         nvjitlink.get_linked_cubin(linker, made)
         log = bytearray(nvjitlink.get_info_log_size(linker))
         nvjitlink.get_info_log(linker, log)
     finally:
         nvjitlink.destroy(linker)
-    text = log.decode().strip("\0")
-    entry = re.search(r"Compiling entry function '(\w+)'", text)
+    told = log.decode().strip("\0")
+    entry = re.search(r"Compiling entry function '(\w+)'", told)
     if entry is None:
-        raise RuntimeError(f"the assembler does not name the kernel: {text}")
-    return Cubin(bytes(made), entry[1], text)
+        raise RuntimeError(f"the assembler does not name the kernel: {told}")
+    return Cubin(bytes(made), entry[1], told)
 
 
 def launch(
@@ -126,7 +110,7 @@ def launch(
     kernel = _kernel(make, arguments, threads, device)
     queue = _streams.get(stream)
     if queue is None:
-        queue = _streams[stream] = core.Stream.from_handle(stream) if stream else core.LEGACY_DEFAULT_STREAM
+        queue = _streams[stream] = core.Stream.from_handle(stream or LEGACY)
     core.launch(queue, _config(grid, threads), kernel, *values)
 
 

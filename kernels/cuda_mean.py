@@ -11,7 +11,7 @@ from .identity import identity
 
 WARPS = 8  # of a block that adds rows
 LEAVES = 32  # of such a block, for one term: all their lanes stand in shared memory
-REGISTERS = (80,)  # with which 3 blocks of 256 threads find room in a multiprocessor: some read while others fold
+ROOMS = 2, 3  # blocks that shall find room in a multiprocessor: some read while others fold
 MOST_SLOPES = 24  # that it finds at once: with the value itself, a leaf's lanes take half of the 48 KB
 SLOPES = 4  # in x, that a thread finds together
 K = types.CPointer(types.int64)
@@ -150,7 +150,7 @@ def make_mean(accumulate, slopes, n_parameters, n_slopes, dtype, mean_dtype, ali
             row += cuda.gridDim.x
 
     R, M = types.CPointer(getattr(types, dtype)), types.CPointer(getattr(types, mean_dtype))
-    return mean, types.void(R, K, I, I, I, I, I, I, I, I, D, types.float64, D, M), *REGISTERS
+    return mean, types.void(R, K, I, I, I, I, I, I, I, I, D, types.float64, D, M), *ROOMS
 
 
 def make_divide(mean_dtype):

@@ -14,7 +14,7 @@ from .cuda_leaf import hold_pairs, make_finish, make_follow, make_put, make_time
 
 SHARED_BYTES = 48 * 1024  # what every GPU gives to a block
 MOST_BYTES = 24 * 1024  # of lanes: several blocks shall find room
-REGISTERS = 168, 128, 96, 80, 64  # with which 3, 4, 5, 6 and 8 blocks of these threads find room in a multiprocessor
+ROOMS = 3, 4, 5, 6, 8  # blocks that shall find room in a multiprocessor
 EXCHANGE_BYTES = 8 * LANES * BLOCK  # of what neighbours tell each other
 
 if config.ENABLE_CUDASIM:  # which has no warps
@@ -123,4 +123,4 @@ def make_simulate_mean(path, tangents, functional, slopes, sizes, dtype, antithe
             j += BLOCK
 
     R = types.CPointer(getattr(types, dtype))
-    return simulate_mean, types.void(I, I, I, U, U, U, R, R, R, R, D, D, D), *REGISTERS
+    return simulate_mean, types.void(I, I, I, U, U, U, R, R, R, R, D, D, D), *ROOMS

@@ -180,7 +180,8 @@ KERNELS_BESIDES = {
     "fastlam.kernels.philox": {"llvmlite"},  # the same
     "fastlam.kernels.root": {"llvmlite"},  # the same
     "fastlam.kernels.cuda": {"numba.cuda"},  # from here to the other loops for GPUs
-    "fastlam.kernels.cuda_launch": {"cuda", "numba.cuda"},
+    "fastlam.kernels.cuda_launch": {"cuda"},
+    "fastlam.kernels.cuda_ptx": {"numba.cuda"},
 }
 
 

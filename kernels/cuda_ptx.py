@@ -1,0 +1,89 @@
+"""Kernels for NVIDIA GPUs as PTX: numba's, with contraction off, for the oldest GPU, so for all that came after.
+
+A product and a sum are fused where `fma` says so and nowhere else, whatever elements users write. Not LTO-IR: what
+nvJitLink 13.0 and 13.5 make of a value that is wanted after a loop of numba's is another value
+(tests/test_cuda_ptx.py).
+"""
+
+import contextlib
+import re
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numba import TypingError
+
+from .cuda import cuda
+from .launch import once, refusal
+
+try:
+    from numba.cuda.core.errors import TypingError as CudaTypingError
+except ImportError:  # where numba-cuda raises numba's own
+    CudaTypingError = TypingError
+
+REMEDY = 'pip install "fastlam[cuda13]" (or [cuda12]), or set CUDA_HOME to a CUDA toolkit that has nvvm/'
+OLDEST = (7, 5)
+GONE = "row_stack"
+BARE = re.compile(r"\b(add|sub|mul|mad)\.f(32|64)\b")  # without .rn: the assembler might contract it
+HEAD = re.compile(r"^\)\s*\{", re.MULTILINE)  # where the parameters end and the kernel begins
+
+
+@once
+def ptx(make: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, tuple[int, ...]]:
+    """The kernel that `make(*arguments)` describes, and the numbers of its blocks that shall find room."""
+    function, signature, *rooms = make(*arguments)
+    named = {"cc": OLDEST, "device": False, "abi": "numba", "output": "ptx"}
+    try:
+        with _row_stack(), _contraction_off():
+            text = cuda.compile(function, signature, **named)[0]
+    except (TypingError, CudaTypingError) as error:
+        raise TypeError(refusal(arguments, str(error))) from error
+    except ImportError as error:
+        raise ImportError(f"numba-cuda does not find NVVM, the toolkit's compiler ({error}): {REMEDY}") from error
+    if BARE.search(text):
+        raise RuntimeError("this numba-cuda does not let NVVM's contraction be turned off: take another version of it")
+    return text, tuple(rooms)
+
+
+def with_room(text: str, threads: int, blocks: int) -> str:
+    """The same for blocks of so many threads, of which so many shall find room in a multiprocessor.
+
+    Said to the assembler alone: NVVM, where it hears of it, makes a tenth more instructions of some kernels.
+    """
+    bounded, count = HEAD.subn(f")\n.maxntid {threads}, 1, 1\n.minnctapersm {blocks}\n{{", text)
+    if count != 1:
+        raise RuntimeError("PTX of a kernel is not of the form that numba-cuda gives: take another version of it")
+    return bounded
+
+
+@contextlib.contextmanager
+def _contraction_off() -> Iterator[None]:
+    """What this thread compiles meanwhile: numba has no option for it, NVVM has."""
+    from numba.cuda.cudadrv import nvvm  # now: numba's simulator has none
+
+    compile_ir, ours = nvvm.compile_ir, threading.get_ident()
+
+    def uncontracted(modules: Any, **options: Any) -> Any:
+        if threading.get_ident() == ours:
+            options["fma"] = False
+        return compile_ir(modules, **options)
+
+    nvvm.compile_ir = uncontracted
+    try:
+        yield
+    finally:
+        nvvm.compile_ir = compile_ir
+
+
+@contextlib.contextmanager
+def _row_stack() -> Iterator[None]:
+    """NumPy 2.5 has it no more; numba-cuda, up to 0.30, names it when it first compiles."""
+    missing = not hasattr(np, GONE)
+    if missing:
+        setattr(np, GONE, np.vstack)
+    try:
+        yield
+    finally:
+        if missing:
+            delattr(np, GONE)
