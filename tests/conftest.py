@@ -7,11 +7,11 @@ from fastlam import cli
 
 
 def pytest_collection_modifyitems(config, items):
-    """Tests of a file stay in one process of several, which compiles kernels once; simulated ones have their own."""
+    """Tests of a file, or two, stay in one process of several, which compiles kernels once; programs have their own."""
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
-            if item.path.stem != "test_cuda_simulated":
-                item.add_marker(pytest.mark.xdist_group(item.path.as_posix()))
+            if item.path.stem not in ("test_cuda_simulated", "test_cuda_launched"):
+                item.add_marker(pytest.mark.xdist_group(item.path.as_posix().replace("cuda_ptx", "cuda_compile")))
 
 
 @pytest.fixture

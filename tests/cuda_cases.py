@@ -1,5 +1,7 @@
 """Every kernel for GPUs, as `make_*` and its arguments."""
 
+from numba import types
+
 import fastlam
 from fastlam import derivatives, one_pass
 from fastlam.elements import record
@@ -64,39 +66,62 @@ def coefficient_slopes(process, dtype):
     return cuda_coefficients.make_coefficients, arguments, cuda.THREADS
 
 
-def both(make, *arguments, **named):
-    return {f"{dtype}": make(*arguments, dtype, **named) for dtype in ("float32", "float64")}
+def make_implicit():
+    """A product and a sum, not said to be one operation."""
+
+    def implicit(x, y):
+        i = cuda.cuda.threadIdx.x
+        y[i] = x[i] * y[i] + x[i + 1]
+
+    return implicit, types.void(types.CPointer(types.float32), types.CPointer(types.float32))
+
+
+REALS = ("float32", "float64")
+# process, dtype, antithetic
+PATHS = {f"simulate {process} {real}": (process, real, False) for real in REALS for process in PROCESSES} | {
+    f"simulate antithetic {real}": ("brownian", real, True) for real in REALS
+}
+# process, functional, dtype, derivatives, antithetic, with standard errors. Four in float64 are taken in two passes:
+# shared memory holds no more.
+ONE_PASS = {
+    **{
+        f"simulate_mean {process} {real}{name}": (process, "square", real, wanted, False, False)
+        for real in REALS
+        for process in PROCESSES
+        for name, wanted in (("", ()), (" gradients", (0, 1, 2)))
+    },
+    **{
+        f"simulate_mean {real} {antithetic} spread": ("brownian", "square", real, (0, 1), antithetic, True)
+        for real in REALS
+        for antithetic in (False, True)
+    },
+    **{
+        f"simulate_mean polynomial {real}": ("brownian", "polynomial", real, tuple(range(7)), False, False)
+        for real in REALS
+    },
+    **{f"simulate_mean call {real}": ("brownian", "call", real, (0, 1), False, False) for real in REALS},
+    "simulate_mean float32 every gradient": ("ornstein_uhlenbeck", "square", "float32", (0, 1, 2, 3), False, False),
+}
+# functional, dtype, derivatives, aligned
+ROWS = {
+    **{f"mean square {real} {aligned}": ("square", real, (), aligned) for real in REALS for aligned in (False, True)},
+    **{f"mean polynomial {real}": ("polynomial", real, (0, 1, 2, 3), True) for real in REALS},
+    **{f"mean call {real}": ("call", real, (0,), True) for real in REALS},
+}
 
 
 def kernels():
     """name: (make, arguments, threads) of every kernel."""
     cases = {"fold": (cuda_tree.make_fold, (), cuda.THREADS)}
-    for dtype in ("float32", "float64"):
-        for name in PROCESSES:
-            cases[f"simulate {name} {dtype}"] = simulate(name, dtype)
-            cases[f"coefficients {name} {dtype}"] = coefficients(name, dtype)
-            cases[f"simulate_mean {name} {dtype}"] = simulate_mean(name, "square", dtype)
-            cases[f"simulate_mean {name} {dtype} gradients"] = simulate_mean(name, "square", dtype, (0, 1, 2))
+    for make, table in ((simulate, PATHS), (simulate_mean, ONE_PASS), (mean, ROWS)):
+        cases |= {name: make(*case) for name, case in table.items()}
+    for dtype in REALS:
+        cases |= {f"coefficients {name} {dtype}": coefficients(name, dtype) for name in PROCESSES}
         cases[f"coefficient_slopes {dtype}"] = coefficient_slopes("ornstein_uhlenbeck", dtype)
-        cases[f"simulate antithetic {dtype}"] = simulate("brownian", dtype, True)
-        for antithetic in (False, True):
-            cases[f"simulate_mean {dtype} {antithetic} spread"] = simulate_mean(
-                "brownian", "square", dtype, (0, 1), antithetic, True
-            )
-        cases[f"simulate_mean polynomial {dtype}"] = simulate_mean(
-            "brownian", "polynomial", dtype, (0, 1, 2, 3, 4, 5, 6)
-        )
-        cases[f"simulate_mean call {dtype}"] = simulate_mean("brownian", "call", dtype, (0, 1))
-        for aligned in (False, True):
-            cases[f"mean square {dtype} {aligned}"] = mean("square", dtype, (), aligned)
-        cases[f"mean polynomial {dtype}"] = mean("polynomial", dtype, (0, 1, 2, 3))
-        cases[f"mean call {dtype}"] = mean("call", dtype, (0,))
         cases[f"slope {dtype}"] = (cuda_mean.make_slope, (square_slope, 0, dtype), cuda.THREADS)
         cases[f"weigh {dtype}"] = (cuda_mean.make_weigh, (dtype,), cuda.THREADS)
         cases[f"numbers {dtype}"] = (cuda_coefficients.make_numbers, (dtype,), cuda_coefficients.NUMBERS)
         cases[f"divide {dtype}"] = (cuda_mean.make_divide, (dtype,), cuda.THREADS)
-    wanted = 0, 1, 2, 3  # float64 takes them in two passes: its shared memory holds no more
-    cases["simulate_mean float32 every gradient"] = simulate_mean("ornstein_uhlenbeck", "square", "float32", wanted)
     for spread in (False, True):
         cases[f"table {spread}"] = (cuda_tree.make_table, (3, spread), cuda.THREADS)
     return cases

@@ -1,6 +1,7 @@
-"""Run as a program with NUMBA_ENABLE_CUDASIM=1: what is launched for tensors and CuPy's arrays, each launch simulated.
+"""Run as a program: what is launched for tensors and CuPy's arrays, each launch run on the CPU (ptx_machine.py).
 
-`python cuda_launched.py CASE` exits with 0 where public functions give the bits that they give on the CPU.
+`python cuda_launched.py CASE` exits with 0 where public functions give the bits that they give on the CPU, and no
+kernel touches what it is not given, or reads 16 bytes where that is not aligned.
 """
 
 import contextlib
@@ -12,22 +13,21 @@ from pathlib import Path
 
 import cupy_on_cpu
 import numpy as np
+import ptx_machine
 import torch
 from cuda_cases import FUNCTIONALS, PROCESSES
-from numba import cuda
 
 import fastlam
 from fastlam import cli, commands, fit, gpu, gpu_paths, gpu_rows, on_torch, one_pass, rows
 from fastlam.data import load_paths
 from fastlam.elements import record
-from fastlam.kernels import cuda_mean
 from fastlam.stream import Stream
 
 TIMES = np.cumsum([0.1, 0.2, 0.15])
 SEED, FIRST = 2**63 + 7, 2**33 + 2
 
 
-def simulated_launch(case, grid, *values):
+def launched(case, grid, *values):
     """`gpu.launch` on the CPU: an array goes as the memory from its address on."""
 
     def memory(value):
@@ -43,7 +43,7 @@ def simulated_launch(case, grid, *values):
         size = value.untyped_storage().nbytes() // value.itemsize - value.storage_offset()
         return value.detach().as_strided((size,), (1,)).numpy()
 
-    cuda.jit(case.make(*case.arguments)[0])[grid, case.threads](*map(memory, values))
+    ptx_machine.run(case, grid, *map(memory, values))
 
 
 @contextlib.contextmanager
@@ -320,7 +320,6 @@ CASES = {
 }
 
 if __name__ == "__main__":
-    gpu.launch = simulated_launch
+    gpu.launch = launched
     on_torch.wait = lambda x: None
-    cuda_mean.WARPS = 2  # of a block: a thread of the simulator costs milliseconds, and cuda_simulated.py has them all
     CASES[sys.argv[1]]()

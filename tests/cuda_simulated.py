@@ -1,6 +1,7 @@
-"""Run as a program with NUMBA_ENABLE_CUDASIM=1: kernels for GPUs in numba's simulator, against the bits of the CPU.
+"""Kernels for GPUs against the bits of the CPU: in numba's simulator, run as a program with NUMBA_ENABLE_CUDASIM=1.
 
 `python cuda_simulated.py CASE` exits with 0 where all bits are the same. Small sizes: a thread is a system's thread.
+tests/test_cuda_ptx.py has the same checks run what the kernels are compiled to, with a `run` of its own.
 """
 
 import sys
@@ -88,17 +89,17 @@ def check_bad_input():
         assert np.isnan(got).all()
 
 
-def check_simulate_mean(process, functional, dtype, wanted, n, antithetic=False, stderr=False):
+def check_simulate_mean(process, functional, dtype, wanted, n, antithetic=False, stderr=False, times=TIMES):
     dynamics, payoff = record(PROCESSES[process].handle), record(FUNCTIONALS[functional].handle)
     own = [float(value) for value in FUNCTIONALS[functional].parameters().values()]
-    theta, split, m = np.array([*own, *values_of(process)]), len(own), len(TIMES)
+    theta, split, m = np.array([*own, *values_of(process)]), len(own), len(times)
     unit = 2 if antithetic else 1
     no_shift = np.zeros(1)
 
     def table(wanted, n_paths, shift):
         directions = [p - split for p in wanted if p >= split]
-        steps = one_pass.step_coefficients("simulate", dynamics, TIMES, theta[split:-1], dtype)
-        slopes = one_pass._tangent_coefficients(dynamics, TIMES, theta[split:-1], directions).astype(dtype)
+        steps = one_pass.step_coefficients("simulate", dynamics, times, theta[split:-1], dtype)
+        slopes = one_pass._tangent_coefficients(dynamics, times, theta[split:-1], directions).astype(dtype)
         start = np.array([p == len(theta) - split - 1 for p in directions], dtype)
         spread = shift is not no_shift
         n_terms, tiles = 1 + len(wanted) + spread, -(-n_paths // 1024)
@@ -117,7 +118,7 @@ def check_simulate_mean(process, functional, dtype, wanted, n, antithetic=False,
 
     got = table(wanted, n, table((), unit, no_shift)[0] if stderr else no_shift)
     stream = Stream(SEED, FIRST, n, antithetic, dtype)
-    same(got, one_pass.mean_table("simulate_mean", dynamics, payoff, theta, wanted, TIMES, stream, stderr))
+    same(got, one_pass.mean_table("simulate_mean", dynamics, payoff, theta, wanted, times, stream, stderr))
 
 
 def check_mean(functional, dtype, wanted, shape, aligned, leaves=None):

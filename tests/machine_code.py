@@ -8,25 +8,6 @@ from functools import cache
 from pathlib import Path
 
 import nvidia
-from cuda.bindings import nvjitlink
-
-from fastlam.kernels import cuda_launch
-
-
-def ptx(make, arguments, threads, cc):
-    """The kernel as PTX for this architecture: what its machine code is assembled from."""
-    code, _ = cuda_launch._code(make, arguments, threads)
-    options = [f"-arch=sm_{cc[0]}{cc[1]}", "-lto", "-ptx", "-fma=0"]
-    linker = nvjitlink.create(len(options), options)
-    try:
-        nvjitlink.add_data(linker, nvjitlink.InputType.LTOIR, code, len(code), "kernel")
-        nvjitlink.complete(linker)
-        text = bytearray(nvjitlink.get_linked_ptx_size(linker))
-        nvjitlink.get_linked_ptx(linker, text)
-    finally:
-        nvjitlink.destroy(linker)
-    return text.decode().rstrip("\0")
-
 
 DISASSEMBLER = next(Path(folder) / "cu13/bin/nvdisasm" for folder in nvidia.__path__)
 INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?\s*([A-Z][A-Z0-9_.]+)(.*)")

@@ -1,8 +1,9 @@
 """Kernels for GPUs, compiled where there is none: machine code of each for four architectures, and what is in it.
 
-What a card would show is in the tests marked `gpu`.
+What the code computes is in tests/test_cuda_ptx.py, what a card would show in the tests marked `gpu`.
 """
 
+import contextlib
 import math
 import re
 from itertools import groupby
@@ -10,11 +11,11 @@ from itertools import groupby
 import cuda_cases
 import numpy as np
 import pytest
-from cuda_cases import KERNELS
-from machine_code import counted, instructions, loops, ptx
+from cuda_cases import KERNELS, make_implicit
+from machine_code import counted, instructions, loops
 from numba import types
 
-from fastlam.kernels import cuda_launch, cuda_mean
+from fastlam.kernels import cuda_launch, cuda_mean, cuda_ptx
 from fastlam.kernels.cuda import cuda
 from fastlam.kernels.root import root
 
@@ -41,23 +42,6 @@ def test_resources(name, cc):
     bound = next(bound for start, bound in REGISTERS.items() if name.startswith(start))
     assert 0 < made.resource(r"Used (\d+) registers") <= bound
     assert made.resource(r"(\d+) bytes smem") <= 48 * 1024
-
-
-@pytest.mark.parametrize("cc", ARCHITECTURES, ids=str)
-@pytest.mark.parametrize("name", KERNELS)
-def test_ptx(name, cc):
-    """It names architecture and threads of a block, flushes nothing, calls nothing; no path in float32 widens.
-
-    The start of a root is apart, whose numbers are none to flush.
-    """
-    make, arguments, threads = KERNELS[name]
-    text = re.sub(r"\brsqrt\.approx\.ftz\.", "", ptx(make, arguments, threads, cc))
-    assert re.search(rf"\.target sm_{cc[0]}{cc[1]}\b", text)
-    has_limits = len(make(*arguments)) > 2  # on registers, which stand for that
-    assert has_limits or re.search(rf"\.maxntid {threads}\b", text)
-    assert not re.search(r"\b(mad|fma)\.(ftz|approx|rz)\b|\.ftz\.|\.approx\.f64|\bcall\b", text)
-    if name.startswith("simulate ") and "float32" in name:
-        assert ".f64" not in text
 
 
 @pytest.mark.parametrize("name", [name for name in KERNELS if name.startswith("simulate ") and "float32" in name])
@@ -174,23 +158,15 @@ def test_fused_operations_are_those_of_the_source():
     "name", ["simulate brownian float32", "simulate_mean brownian float64 gradients", "mean square float32 True"]
 )
 def test_nothing_is_left_to_contract(name, monkeypatch):
-    """The linker's own contraction would find nothing in our elements: it is off for those that users write."""
-    make, arguments, threads = KERNELS[name]
-    before = counted(code(name).code)
-    ours = cuda_launch.nvjitlink.create
-    monkeypatch.setattr(
-        cuda_launch.nvjitlink, "create", lambda n, options: ours(n, [o.replace("-fma=0", "-fma=1") for o in options])
-    )
-    after = counted(cuda_launch.cubin.__wrapped__(make, arguments, threads, HOPPER).code)  # made anew
-    assert {key: before[key] for key in ("FFMA", "DFMA")} == {key: after[key] for key in ("FFMA", "DFMA")}
-
-
-def make_implicit():
-    def implicit(x, y):
-        i = cuda.threadIdx.x
-        y[i] = x[i] * y[i] + x[i + 1]
-
-    return implicit, types.void(types.CPointer(types.float32), types.CPointer(types.float32))
+    """Contraction would find nothing in our elements: it is off for those that users write."""
+    make, arguments, _ = KERNELS[name]
+    before = cuda_ptx.ptx(make, arguments)[0]
+    monkeypatch.setattr(cuda_ptx, "_contraction_off", contextlib.nullcontext)
+    monkeypatch.setattr(cuda_ptx, "BARE", re.compile("never"))
+    after = cuda_ptx.ptx.__wrapped__(make, arguments)[0]  # made anew
+    assert re.search(r"\b(mul|add)\.f(32|64)", after)
+    for real in ("f32", "f64"):
+        assert before.count(f"fma.rn.{real}") == after.count(f"fma.rn.{real}")
 
 
 def test_an_implicit_product_and_sum_stay_two():
@@ -227,27 +203,32 @@ def test_a_kernel_is_compiled_once():
     assert cuda_launch.cubin(make, arguments, threads, HOPPER) is cuda_launch.cubin(make, arguments, threads, HOPPER)
 
 
-def limited(name, *limits):
-    """The kernel with these limits on registers, and its LTO-IR."""
+def roomy(name, *rooms):
+    """The kernel with these numbers of blocks that shall find room."""
     make, arguments, threads = KERNELS[name]
 
-    def make_limited(*arguments):
-        return *make(*arguments)[:2], *limits
+    def make_roomy(*arguments):
+        return *make(*arguments)[:2], *rooms
 
-    case = make_limited, arguments, threads
-    return cuda_launch.cubin(*case, HOPPER), cuda_launch._code(*case)[0]
-
-
-def test_the_last_limit_on_registers_without_spills_is_kept():
-    assert limited("fold", 255)[0].registers > 28
-    assert limited("fold", 28, 24)[0].registers <= 24
+    return cuda_launch.cubin(make_roomy, arguments, threads, HOPPER)
 
 
-def test_a_limit_on_registers_that_spills_is_not_kept():
-    made, lto = limited("simulate brownian float64", 24)
-    assert cuda_launch._linked(lto, "-arch=sm_90", "-maxrregcount=24").spills
+def test_the_most_blocks_that_find_room_are_kept():
+    assert cuda_launch.fitting(roomy("simulate brownian float32").registers, 256) < 6
+    assert cuda_launch.fitting(roomy("simulate brownian float32", 5, 6).registers, 256) >= 6
+
+
+@pytest.mark.parametrize(("name", "rooms"), [("simulate brownian float64", (10,)), ("simulate brownian float32", (6,))])
+def test_room_that_costs_too_much_is_not_made(name, rooms, monkeypatch):
+    """Spills; more instructions."""
+    make, arguments, threads = KERNELS[name]
+    text = cuda_ptx.with_room(cuda_ptx.ptx(make, arguments)[0], threads, rooms[0])
+    tight = cuda_launch._assembled(text, "-arch=sm_90")
+    assert tight.spills == (rooms == (10,))
+    monkeypatch.setattr(cuda_launch, "GROWTH", 9.0 if tight.spills else 1.0)
+    made = roomy(name, *rooms)
     assert not made.spills
-    assert made.registers > 24
+    assert made.registers > tight.registers
 
 
 def test_words_are_passed_whole():
@@ -261,7 +242,7 @@ def test_a_toolkit_that_is_not_found(monkeypatch):
     def not_found(*arguments):
         raise RuntimeError("Failure finding libnvJitLink.so")
 
-    monkeypatch.setattr(cuda_launch.cuda, "compile", missing)
+    monkeypatch.setattr(cuda_ptx.cuda, "compile", missing)
     with pytest.raises(
         ImportError, match=r"does not find NVVM.*libNVVM is not available.*fastlam\[cuda13\].*CUDA_HOME"
     ):
