@@ -25,7 +25,6 @@ except ImportError:  # where numba-cuda raises numba's own
 REMEDY = 'pip install "fastlam[cuda13]" (or [cuda12]), or set CUDA_HOME to a CUDA toolkit that has nvvm/'
 OLDEST = (7, 5)
 GONE = "row_stack"
-BARE = re.compile(r"\b(add|sub|mul|mad)\.f(32|64)\b")  # without .rn: the assembler might contract it
 HEAD = re.compile(r"^\)\s*\{", re.MULTILINE)  # where the parameters end and the kernel begins
 
 
@@ -41,8 +40,6 @@ def ptx(make: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, tupl
         raise TypeError(refusal(arguments, str(error))) from error
     except ImportError as error:
         raise ImportError(f"numba-cuda does not find NVVM, the toolkit's compiler ({error}): {REMEDY}") from error
-    if BARE.search(text):
-        raise RuntimeError("this numba-cuda does not let NVVM's contraction be turned off: take another version of it")
     return text, tuple(rooms)
 
 
@@ -59,14 +56,15 @@ def with_room(text: str, threads: int, blocks: int) -> str:
 
 @contextlib.contextmanager
 def _contraction_off() -> Iterator[None]:
-    """What this thread compiles meanwhile: numba has no option for it, NVVM has."""
+    """What this thread compiles meanwhile: numba has no option for it, NVVM has. RuntimeError if NVVM was not told."""
     from numba.cuda.cudadrv import nvvm  # now: numba's simulator has none
 
-    compile_ir, ours = nvvm.compile_ir, threading.get_ident()
+    compile_ir, ours, told = nvvm.compile_ir, threading.get_ident(), []
 
     def uncontracted(modules: Any, **options: Any) -> Any:
         if threading.get_ident() == ours:
             options["fma"] = False
+            told.append(options)
         return compile_ir(modules, **options)
 
     nvvm.compile_ir = uncontracted
@@ -74,6 +72,8 @@ def _contraction_off() -> Iterator[None]:
         yield
     finally:
         nvvm.compile_ir = compile_ir
+    if not told:
+        raise RuntimeError("this numba-cuda does not let contraction be turned off: take another version of it")
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ do what it must not. A statement that is not known is refused: nothing is passed
 import re
 import struct
 
-SPECIAL = ("%tid.x", "%ctaid.x", "%ctaid.y", "%nctaid.x", "%nctaid.y")
+SPECIAL = ("%tid.x", "%ctaid.x", "%ctaid.y", "%nctaid.x", "%nctaid.y", "%ntid.x")
 # What of the context a kernel uses: addresses, but for the last two.
 CONTEXT = ("parameters", "shared", "exchange", "ranges", "fault", "n_ranges", "off")
 DONE, FAULT = -1, -2
@@ -143,8 +143,11 @@ class Code:
     # Operands
 
     def place(self, name):
-        number = SPECIAL.index(name) if name in SPECIAL else len(SPECIAL) + self.kernel.registers[name]
-        return f"%at{number}"
+        if name in SPECIAL:
+            return f"%at{SPECIAL.index(name)}"
+        if name not in self.kernel.registers:
+            raise NotImplementedError(f"PTX that is not known: the register {name}")
+        return f"%at{len(SPECIAL) + self.kernel.registers[name]}"
 
     def value(self, operand, kind):
         """An operand as a value of a type of PTX: of a register so many of its low bits."""

@@ -118,7 +118,7 @@ def follow_grid(run, grid, at, points, threads, context, shared, backwards):
         threads[:] = POISON
         for t in range(len(at)):
             threads[t, 0], threads[t, 1], threads[t, 2] = t, block % grid[0], block // grid[0]
-            threads[t, 3], threads[t, 4] = grid[0], grid[1]
+            threads[t, 3], threads[t, 4], threads[t, 5] = grid[0], grid[1], len(at)
         state = follow_block(run, at, points, places, context.ctypes.data, backwards)
         if state != FINISHED:
             return state

@@ -162,7 +162,6 @@ def test_nothing_is_left_to_contract(name, monkeypatch):
     make, arguments, _ = KERNELS[name]
     before = cuda_ptx.ptx(make, arguments)[0]
     monkeypatch.setattr(cuda_ptx, "_contraction_off", contextlib.nullcontext)
-    monkeypatch.setattr(cuda_ptx, "BARE", re.compile("never"))
     after = cuda_ptx.ptx.__wrapped__(make, arguments)[0]  # made anew
     assert re.search(r"\b(mul|add)\.f(32|64)", after)
     for real in ("f32", "f64"):

@@ -201,9 +201,18 @@ def test_guards():
 
 @pytest.mark.parametrize(
     "statement",
-    ["ex2.approx.f64 %rd1, %rd2", "add.f64 %rd1, %rd1, %rd2", "ld.const.f64 %rd1, [%rd2]", "cvt.rzi.s64.f64 %rd1, %rd2",
-     "bar.sync 1", "div.full.f32 %f1, %f2, %f3", "mul.rz.f32 %f1, %f2, %f3", "shfl.sync.bfly.b32 %r1, %r2, 1, 31, -1"],
-)  # fmt: skip
+    [
+        "ex2.approx.f64 %rd1, %rd2",
+        "add.f64 %rd1, %rd1, %rd2",
+        "ld.const.f64 %rd1, [%rd2]",
+        "cvt.rzi.s64.f64 %rd1, %rd2",
+        "bar.sync 1",
+        "mov.u32 %r1, %laneid",
+        "div.full.f32 %f1, %f2, %f3",
+        "mul.rz.f32 %f1, %f2, %f3",
+        "shfl.sync.bfly.b32 %r1, %r2, 1, 31, -1",
+    ],
+)
 def test_what_is_not_known_is_refused(statement):
     with pytest.raises(NotImplementedError, match="not known"):
         Code(ptx_text.read(f"{HEAD}{statement};\nret;\n}}\n"))
