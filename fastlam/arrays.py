@@ -19,7 +19,8 @@ from fastlam.control_groups import memory_left
 FLOATS = ("float32", "float64")
 WHOSE = {"numpy": "NumPy", "cupy": "CuPy"}
 _COMMON = (*FLOATS, "int32", "int64")
-_NAMES = {np.dtype(name): name for name in _COMMON} | {getattr(torch, name): name for name in _COMMON}
+_NUMPYS = {np.dtype(name): name for name in _COMMON}  # which takes microseconds to name a dtype
+_TORCHS = {getattr(torch, name): name for name in _COMMON}  # apart: torch.compile takes no dtypes of NumPy as keys
 
 
 def kind(array: Any, name: str) -> str:
@@ -146,10 +147,9 @@ def _tail(name: str) -> str:
 def dtype_name(array: Any) -> str:
     """'float32' for NumPy's and torch's float32 alike, whatever the byte order."""
     dtype = array.dtype
-    name = _NAMES.get(dtype)  # NumPy takes microseconds to name a dtype
-    if name is not None:
-        return name
-    return dtype.name if isinstance(dtype, np.dtype) else str(dtype).removeprefix("torch.")
+    if isinstance(dtype, torch.dtype):
+        return _TORCHS.get(dtype) or str(dtype).removeprefix("torch.")
+    return _NUMPYS.get(dtype) or str(dtype.name)
 
 
 def check_float(array: Any, name: str) -> str:

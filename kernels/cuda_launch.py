@@ -59,7 +59,8 @@ def cubin(make: Callable[..., Any], arguments: tuple[Any, ...], threads: int, cc
     for blocks in rooms:
         if fitting(made.registers, threads) < blocks:
             tighter = _assembled(with_room(text, threads, blocks), arch)
-            if tighter.spills or len(tighter.code) > GROWTH * len(made.code):
+            had = fitting(tighter.registers, threads) >= blocks  # no GPU has room for more threads than it can have
+            if not had or tighter.spills or len(tighter.code) > GROWTH * len(made.code):
                 break
             made = tighter
     return made

@@ -53,7 +53,7 @@ def test_paths_in_float32(name):
     ]
     inner = max(loops(made.code), key=len)
     assert inner.count("STG.E") == 4
-    assert inner.count("IMAD.WIDE.U32") <= 20  # Philox's own: its products are one instruction each
+    assert inner.count("IMAD.WIDE.U32") <= 21  # Philox's own 20: its products are one instruction each; an address
     coefficients = KERNELS[name][1][2]
     assert inner.count("LDG.E.128") == coefficients  # those of four times
     assert inner.count("LDG.E") == 0
@@ -95,11 +95,13 @@ def make_root(element, real):
 
 
 def arithmetic(made):
-    """Floating-point operations up to the end of the kernel, which what it calls comes after, and their constants."""
+    """Floating-point operations of the kernel, without what it calls, which stands before it, and their constants."""
     found = []
     for operation, operands in instructions(made.code)[0]:
         if operation == "EXIT":
             break
+        if operation.startswith("RET"):
+            found = []
         if re.match(r"MUFU|FMUL|FFMA|FADD|DMUL|DFMA|DADD", operation):
             found.append((operation.replace(".FTZ", ""), *re.findall(r"(?<![\w.])[\d.]+\b", operands)))
     return sorted(found)
@@ -125,7 +127,7 @@ def inner_loop(made):
 ONE_PASS = {
     "simulate_mean brownian float32": (56, 45),
     "simulate_mean brownian float32 gradients": (128, 60),
-    "simulate_mean float32 every gradient": (128, 70),
+    "simulate_mean float32 every gradient": (168, 68),
     "simulate_mean brownian float64": (80, 88),
     "simulate_mean brownian float64 gradients": (168, 102),
 }
@@ -217,13 +219,13 @@ def test_the_most_blocks_that_find_room_are_kept():
     assert cuda_launch.fitting(roomy("simulate brownian float32", 5, 6).registers, 256) >= 6
 
 
-@pytest.mark.parametrize(("name", "rooms"), [("simulate brownian float64", (10,)), ("simulate brownian float32", (6,))])
+@pytest.mark.parametrize(("name", "rooms"), [("simulate brownian float64", (7,)), ("simulate brownian float32", (6,))])
 def test_room_that_costs_too_much_is_not_made(name, rooms, monkeypatch):
     """Spills; more instructions."""
     make, arguments, threads = KERNELS[name]
     text = cuda_ptx.with_room(cuda_ptx.ptx(make, arguments)[0], threads, rooms[0])
     tight = cuda_launch._assembled(text, "-arch=sm_90")
-    assert tight.spills == (rooms == (10,))
+    assert tight.spills == (rooms == (7,))
     monkeypatch.setattr(cuda_launch, "GROWTH", 9.0 if tight.spills else 1.0)
     made = roomy(name, *rooms)
     assert not made.spills
@@ -235,6 +237,9 @@ def test_words_are_passed_whole():
 
 
 def test_a_toolkit_that_is_not_found(monkeypatch):
+    def make():
+        return make_implicit()  # another kernel
+
     def missing(*arguments, **named):
         raise ImportError("libNVVM is not available")
 
@@ -245,11 +250,11 @@ def test_a_toolkit_that_is_not_found(monkeypatch):
     with pytest.raises(
         ImportError, match=r"does not find NVVM.*libNVVM is not available.*fastlam\[cuda13\].*CUDA_HOME"
     ):
-        cuda_launch.cubin(make_implicit, (), 64, HOPPER)
+        cuda_launch.cubin(make, (), 64, HOPPER)
     monkeypatch.undo()
     monkeypatch.setattr(cuda_launch.nvjitlink, "create", not_found)
     with pytest.raises(ImportError, match=r"nvJitLink, .*Failure finding.*fastlam\[cuda13\]"):
-        cuda_launch.cubin(make_implicit, (), 64, HOPPER)
+        cuda_launch.cubin(make, (), 64, HOPPER)
 
 
 def test_elements_that_do_not_compile_are_named():
