@@ -14,7 +14,7 @@ import torch
 
 from fastlam import arrays, threads
 
-VERSIONS = ("fastlam", "numpy", "numba", "llvmlite", "torch")
+VERSIONS = ("fastlam", "numpy", "numba", "llvmlite")
 CUDA_PACKAGES = {  # what fastlam[cuda12], fastlam[cuda13] bring
     "numba-cuda": "numba_cuda",
     "cuda-core": "cuda.core",
@@ -39,6 +39,7 @@ def facts() -> list[tuple[str, str]]:
     return [
         ("python", python),
         *versions,
+        ("torch", torch.__version__),  # which tells of what CUDA it is built for, as its package may not
         ("processor", _processor()),
         ("vectors", _vectors()),
         ("cores", cores),

@@ -59,11 +59,12 @@ def look() -> tuple[list[tuple[str, str]], list[Missing]]:
     try:
         from fastlam import info
 
-        facts = [*info.facts(), *facts]
+        told = dict(info.facts())
+        facts = list((told | dict(facts) | told).items())  # torch's package may not say for what CUDA it is built
     except ImportError as error:
         needs = f"fastlam needs {error.name}" if error.name else f"fastlam does not import: {error}"
         return facts, [*missing, Missing(needs, "nothing runs", "pip install what README names", True)]
-    return list(dict(facts).items()), [*missing, *_card(dict(facts)), *_compiles()]
+    return facts, [*missing, *_card(dict(facts)), *_compiles()]
 
 
 def _python() -> list[Missing]:
