@@ -15,30 +15,35 @@ from cuda.bindings import nvjitlink
 from .cuda_ptx import REMEDY, ptx, with_room
 from .launch import once
 
-FILE = 2**16  # registers of a multiprocessor
+SHARED = re.compile(r"\.shared \.align \d+ \.b8 \w+\[(\d+)\]")
+REGISTER_FILE = 2**16  # of a multiprocessor
 LEGACY = 1  # the driver's name for stream 0, by which every cuda.core knows it
-GROWTH = 1.03  # of code, for the room of a block more
+GROWTH = 1.03  # of code, at most, from one number of blocks to the next
 
 _streams: dict[int, Any] = {}
 _thread = threading.local()
 
 
 class Cubin(NamedTuple):
-    """Machine code of one kernel, its entry, and what the assembler says of it."""
+    """Machine code of one kernel, its entry, bytes of shared memory of a block, and what the assembler says of it."""
 
     code: bytes
     entry: str
+    shared: int
     log: str
 
     def resource(self, pattern: str) -> int:
-        """The number that a pattern finds in the log, 0 where it finds none."""
-        found = re.search(pattern, self.log)
+        """The number that a pattern finds in what the log says of the entry, 0 where it finds none."""
+        found = re.search(pattern, self.log.rpartition(f"Function properties for {self.entry}")[2])
         return int(found[1]) if found else 0
 
     @property
     def registers(self) -> int:
         """How many a thread takes."""
-        return self.resource(r"Used (\d+) registers")
+        registers = self.resource(r"Used (\d+) registers")
+        if not registers:
+            raise RuntimeError(f"the assembler does not say how many registers the kernel takes: {self.log}")
+        return registers
 
     @property
     def spills(self) -> bool:
@@ -68,7 +73,7 @@ def cubin(make: Callable[..., Any], arguments: tuple[Any, ...], threads: int, cc
 
 def fitting(registers: int, threads: int) -> int:
     """How many blocks of so many threads find their registers in a multiprocessor: it gives them by eights."""
-    return FILE // (-(-registers // 8) * 8 * threads)
+    return REGISTER_FILE // (-(-registers // 8) * 8 * threads)
 
 
 def _assembled(text: str, arch: str) -> Cubin:
@@ -95,7 +100,8 @@ def _assembled(text: str, arch: str) -> Cubin:
     entry = re.search(r"Compiling entry function '(\w+)'", told)
     if entry is None:
         raise RuntimeError(f"the assembler does not name the kernel: {told}")
-    return Cubin(bytes(made), entry[1], told)
+    shared = sum(map(int, SHARED.findall(text)))  # of which the assembler says nothing
+    return Cubin(bytes(made), entry[1], shared, told)
 
 
 def launch(

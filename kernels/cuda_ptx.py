@@ -1,8 +1,7 @@
 """Kernels for NVIDIA GPUs as PTX: numba's, with contraction off, for the oldest GPU, so for all that came after.
 
-A product and a sum are fused where `fma` says so and nowhere else, whatever elements users write. Not LTO-IR: what
-nvJitLink 13.0 and 13.5 make of a value that is wanted after a loop of numba's is another value
-(tests/test_cuda_ptx.py).
+A product and a sum are fused where `fma` says so and nowhere else, whatever elements users write. Not LTO-IR: nvJitLink
+13.0 and 13.5 take another value for one that is wanted after a loop (`make_after_a_loop` in tests/cuda_cases.py).
 """
 
 import contextlib
@@ -24,8 +23,8 @@ except ImportError:  # where numba-cuda raises numba's own
 
 REMEDY = 'pip install "fastlam[cuda13]" (or [cuda12]), or set CUDA_HOME to a CUDA toolkit that has nvvm/'
 OLDEST = (7, 5)
-GONE = "row_stack"
-HEAD = re.compile(r"^\)\s*\{", re.MULTILINE)  # where the parameters end and the kernel begins
+ROW_STACK = "row_stack"
+HEAD = re.compile(r"(\.entry\s[^{]*?^\))\s*\{", re.MULTILINE)  # of the kernel, which functions may stand before
 
 
 @once
@@ -44,11 +43,11 @@ def ptx(make: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, tupl
 
 
 def with_room(text: str, threads: int, blocks: int) -> str:
-    """The same for blocks of so many threads, of which so many shall find room in a multiprocessor.
+    """A kernel's text for blocks of so many threads, of which so many shall find room in a multiprocessor.
 
-    Said to the assembler alone: NVVM, where it hears of it, makes a tenth more instructions of some kernels.
+    That is said to the assembler alone: NVVM, where it hears of it, makes a tenth more instructions of some kernels.
     """
-    bounded, count = HEAD.subn(f")\n.maxntid {threads}, 1, 1\n.minnctapersm {blocks}\n{{", text)
+    bounded, count = HEAD.subn(rf"\1\n.maxntid {threads}, 1, 1\n.minnctapersm {blocks}\n{{", text)
     if count != 1:
         raise RuntimeError("PTX of a kernel is not of the form that numba-cuda gives: take another version of it")
     return bounded
@@ -79,11 +78,11 @@ def _contraction_off() -> Iterator[None]:
 @contextlib.contextmanager
 def _row_stack() -> Iterator[None]:
     """NumPy 2.5 has it no more; numba-cuda, up to 0.30, names it when it first compiles."""
-    missing = not hasattr(np, GONE)
+    missing = not hasattr(np, ROW_STACK)
     if missing:
-        setattr(np, GONE, np.vstack)
+        setattr(np, ROW_STACK, np.vstack)
     try:
         yield
     finally:
         if missing:
-            delattr(np, GONE)
+            delattr(np, ROW_STACK)

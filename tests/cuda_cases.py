@@ -20,6 +20,7 @@ PROCESSES = {
 FUNCTIONALS = {
     "square": fastlam.Square(),
     "polynomial": fastlam.Polynomial([0.1, -0.2, 0.3], center=0.5),
+    "sine": fastlam.Functional("sin(x)"),
     "call": fastlam.Functional("max(x - k, 0)", {"k": 0.55}),
 }
 
@@ -74,6 +75,20 @@ def make_implicit():
         y[i] = x[i] * y[i] + x[i + 1]
 
     return implicit, types.void(types.CPointer(types.float32), types.CPointer(types.float32))
+
+
+def make_after_a_loop():
+    """A value that is made before a loop of numba's and stored after it, in a part of the threads."""
+
+    def after_a_loop(x, n, out):
+        i = cuda.cuda.threadIdx.x
+        if i < n:
+            first = x[i] / n
+            for k in range(1, 2):
+                out[i + k * n] = x[i + k * n] / n
+            out[i] = first
+
+    return after_a_loop, types.void(cuda.D, cuda.I, cuda.D)
 
 
 REALS = ("float32", "float64")

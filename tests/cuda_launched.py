@@ -1,7 +1,8 @@
 """Run as a program: what is launched for tensors and CuPy's arrays, each launch run on the CPU (ptx_machine.py).
 
 `python cuda_launched.py CASE` exits with 0 where public functions give the bits that they give on the CPU, and no
-kernel touches what it is not given, or reads 16 bytes where that is not aligned.
+kernel touches memory beyond that of the arrays that it is given, from their addresses on, or reads 16 bytes where that
+is not aligned.
 """
 
 import contextlib

@@ -9,16 +9,18 @@ import re
 import struct
 
 SPECIAL = ("%tid.x", "%ctaid.x", "%ctaid.y", "%nctaid.x", "%nctaid.y", "%ntid.x")
-# What of the context a kernel uses: addresses, but for the last two.
+# The words of `context`: addresses, but for the last two.
 CONTEXT = ("parameters", "shared", "exchange", "ranges", "fault", "n_ranges", "off")
+KINDS = {"pred", "f32", "f64", *(f"{sign}{size}" for sign in "bsu" for size in (16, 32, 64))}
+WIDTHS = {"%p": 1, "%rs": 16, "%r": 32, "%f": 32, "%rd": 64, "%fd": 64}  # of registers
 DONE, FAULT = -1, -2
 BLOCK, WARP = 1, 2  # who waits at a point
 
-INTEGER = {"add": "add", "sub": "sub", "and": "and", "or": "or", "xor": "xor", "mul.lo": "mul"}
-FLOAT = {"add.rn": "fadd", "sub.rn": "fsub", "mul.rn": "fmul", "div.rn": "fdiv"}
-FLOAT_CALL = {"fma.rn": "fma", "sqrt.rn": "sqrt", "abs": "fabs", "min": "minnum", "max": "maxnum"}
+INTEGER = ("add", "sub", "and", "or", "xor")
+FLOAT = {"add.rn": "fadd", "sub.rn": "fsub"}
+FLOAT_CALL = {"fma.rn": "fma", "sqrt.rn": "sqrt", "abs": "fabs"}
 COMPARED = {"s": "slt sle sgt sge", "u": "ult ule ugt uge", "b": "ult ule ugt uge"}
-NEAR = {"f32": 2.0**-22.9, "f64": 2.0**-20}  # of what `rsqrt.approx` may be off by
+NEAR = {"f32": 2.0**-22.9, "f64": 2.0**-20}  # the part that `rsqrt.approx` may be off by: the ISA's; kernels/root.py's
 
 HEAD = """
 declare double @llvm.fma.f64(double, double, double)
@@ -26,9 +28,9 @@ declare double @llvm.sqrt.f64(double)
 declare i128 @llvm.umin.i128(i128, i128)
 
 define i1 @within(ptr %context, i64 %address, i64 %size) {
-  %ranges.at = getelementptr i64, ptr %context, i64 3
+  %ranges.at = getelementptr i64, ptr %context, i64 RANGES
   %ranges = load ptr, ptr %ranges.at
-  %count.at = getelementptr i64, ptr %context, i64 5
+  %count.at = getelementptr i64, ptr %context, i64 N_RANGES
   %count = load i64, ptr %count.at
   %rest = urem i64 %address, %size
   %aligned = icmp eq i64 %rest, 0
@@ -53,15 +55,19 @@ yes:
 no:
   ret i1 false
 }
-"""
+""".replace("N_RANGES", str(CONTEXT.index("n_ranges"))).replace("RANGES", str(CONTEXT.index("ranges")))
 
 
 def llvm_type(kind):
     """Of a type of PTX: f32 to float, u64 to i64."""
+    bits(kind)
     return {"f32": "float", "f64": "double", "pred": "i1"}.get(kind) or f"i{kind[1:]}"
 
 
 def bits(kind):
+    """Of a type: those of 8 are refused, whose loads fill wider registers."""
+    if kind not in KINDS:
+        raise ValueError(f"a type that is not known: {kind}")
     return 1 if kind == "pred" else int(kind[1:])
 
 
@@ -163,7 +169,11 @@ class Code:
         return str(number)
 
     def put(self, operand, kind, value):
+        """Write a register of just this width."""
         if operand != "_":
+            named = re.fullmatch(r"(%[a-z]+)\d+", operand)  # those of a scope have names of any kind
+            if named and WIDTHS[named[1]] != bits(kind):
+                raise ValueError(f"{operand} is not as wide as {kind}")
             self.emit(f"store {llvm_type(kind)} {value}, ptr {self.place(operand)}")
 
     def values(self, operands, kind):
@@ -175,6 +185,12 @@ class Code:
     # Statements
 
     def statement(self, statement):
+        try:
+            self.known_statement(statement)
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            raise NotImplementedError(f"PTX that is not known: {statement.text}") from error
+
+    def known_statement(self, statement):
         words, operands = statement.words, statement.operands
         name, kind = words[0], words[-1]
         method = getattr(self, f"do_{name}", None)
@@ -189,7 +205,7 @@ class Code:
             return self.put(d, kind, self.call(FLOAT_CALL[operation], kind, self.values(rest, kind)))
         if kind not in ("f32", "f64") and operation in INTEGER:
             a, b = self.values(rest, kind)
-            return self.put(d, kind, self.new(f"{INTEGER[operation]} {t} {a}, {b}"))
+            return self.put(d, kind, self.new(f"{operation} {t} {a}, {b}"))
         raise NotImplementedError(f"PTX that is not known: {statement.text}")
 
     def call(self, name, kind, arguments):
@@ -200,9 +216,16 @@ class Code:
         return self.new(f"call {t} {full}({', '.join(f'{t} {a}' for a in arguments)})")
 
     def do_min(self, words, d, a, b):
-        (name, kind) = words
-        names = {"f": f"{name}num", "s": f"s{name}", "u": f"u{name}"}
-        self.put(d, kind, self.call(names[kind[0]], kind, self.values((a, b), kind)))
+        name, kind = words
+        values, t = self.values((a, b), kind), llvm_type(kind)
+        if kind[0] != "f":
+            return self.put(d, kind, self.call(f"{kind[0]}{name}", kind, values))
+        chosen = self.call(f"{name}num", kind, values)
+        same = self.new(f"fcmp oeq {t} {values[0]}, {values[1]}")  # 0 and -0 are, of which -0 is the smaller
+        whole = [self.new(f"bitcast {t} {value} to i{bits(kind)}") for value in values]
+        both = self.new(f"{'or' if name == 'min' else 'and'} i{bits(kind)} {whole[0]}, {whole[1]}")
+        zero = self.new(f"bitcast i{bits(kind)} {both} to {t}")
+        return self.put(d, kind, self.new(f"select i1 {same}, {t} {zero}, {t} {chosen}"))
 
     do_max = do_min
 
@@ -261,7 +284,7 @@ class Code:
         self.put(d, kind, self.new(f"add {t} {self.new(f'mul {t} {a}, {b}')}, {c}"))
 
     def do_shl(self, words, d, a, count):
-        """By 32 and more bits, nothing is left."""
+        """By the width of the type and more, nothing is left, or the sign alone."""
         kind, n = words[1], bits(words[1])
         value, count = self.value(a, kind), self.value(count, "u32")
         wide = self.new(f"{'sext' if kind[0] == 's' else 'zext'} i{n} {value} to i128")
@@ -283,9 +306,9 @@ class Code:
         _, test, kind = words
         a, b = self.values((a, b), kind)
         if kind[0] == "f":
-            test = {"ne": "one", "neu": "une", "equ": "ueq"}.get(test) or (
-                f"u{test[:2]}" if test.endswith("u") else f"o{test}"
-            )
+            if test[:2] not in ("eq", "ne", "lt", "le", "gt", "ge"):
+                raise ValueError(f"a comparison that is not known: {test}")
+            test = f"u{test[:2]}" if test.endswith("u") else f"o{test}"
             return self.put(d, "pred", self.new(f"fcmp {test} {llvm_type(kind)} {a}, {b}"))
         signs = dict(zip(("lt", "le", "gt", "ge"), COMPARED[kind[0]].split(), strict=True))
         return self.put(d, "pred", self.new(f"icmp {signs.get(test, test)} {llvm_type(kind)} {a}, {b}"))
@@ -335,14 +358,19 @@ class Code:
         return self.put(d, to, self.new(f"{operation} {s} {value} to {t}"))
 
     def do_rsqrt(self, words, d, a):
-        """Off by a share of what it may be off by; of a float64 only the upper halves are read and written."""
-        _, _, _, kind = self.known(words, "approx", 4)
+        """Off by a share of what it may be off by; of a float64 only the upper halves are read and written.
+
+        Numbers that `ftz` would flush are left as they are.
+        """
+        kind = words[-1]
+        if words[1:-1] != ("approx", "ftz"):
+            raise NotImplementedError(f"PTX that is not known: {'.'.join(words)}")
         value = self.value(a, kind)
         wide = self.new(f"fpext float {value} to double") if kind == "f32" else self.upper(value)
         right = self.new(f"fdiv double 1.0, {self.call('sqrt', 'f64', [wide])}")
         part = struct.unpack("<Q", struct.pack("<d", NEAR[kind]))[0]
-        off = self.new(f"fmul double %off, 0x{part:016X}")
-        near = self.call("fma", "f64", [right, off, right])
+        factor = self.new(f"fadd double 1.0, {self.new(f'fmul double %off, 0x{part:016X}')}")
+        near = self.new(f"fmul double {right}, {factor}")
         self.put(d, kind, self.new(f"fptrunc double {near} to float") if kind == "f32" else self.upper(near))
 
     def upper(self, value):
@@ -422,7 +450,8 @@ class Code:
             raise NotImplementedError(f"PTX that is not known: {'.'.join(words)}")
         within = self.new(f"icmp eq i32 {self.value(clamp, 'b32')}, 31")
         everyone = self.new(f"icmp eq i32 {self.value(mask, 'b32')}, -1")
-        self.demand(self.new(f"and i1 {within}, {everyone}"))
+        near = self.new(f"icmp ult i32 {self.value(down, 'b32')}, 32")
+        self.demand(self.new(f"and i1 {near}, {self.new(f'and i1 {within}, {everyone}')}"))
         thread = self.value("%tid.x", "b64")
         own = self.new(f"getelementptr i64, ptr %exchange, i64 {thread}")
         self.emit(f"store i32 {self.value(a, 'b32')}, ptr {own}")

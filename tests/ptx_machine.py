@@ -19,7 +19,7 @@ from ptx_code import BLOCK, CONTEXT, DONE, FAULT, SPECIAL, WARP, Code
 from fastlam.kernels import cuda_ptx
 
 WARP_SIZE = 32
-POISON = np.array(np.nan).view(np.int64)[()]
+POISON = np.full(2, 0x7FF80000, np.uint32).view(np.int64)[0]  # NaN as a float64, and as two float32
 FINISHED, APART, FAULTED = 0, 1, 2
 
 
@@ -35,10 +35,6 @@ class Program(NamedTuple):
 
 
 @cache
-def program(make, arguments):
-    return built(cuda_ptx.ptx(make, arguments)[0])
-
-
 def built(text):
     """The program of a text of PTX."""
     kernel = ptx_text.read(text)
@@ -89,6 +85,8 @@ def follow_warp(run, first, stop, at, points, places, context, backwards):
             return APART
         if at[first] == DONE or points[at[first]] == BLOCK:
             return FINISHED
+        if stop - first != WARP_SIZE:
+            return APART  # threads that are not there are waited for
 
 
 @njit
@@ -131,7 +129,7 @@ def run(case, grid, *values, backwards=False, off=0.0):
     `off`, from -1 to 1, is how far approximate instructions are off, as a share of what they may be.
     """
     make, arguments, threads = case
-    run_program(program(make, arguments), grid, threads, *values, backwards=backwards, off=off)
+    run_program(built(cuda_ptx.ptx(make, arguments)[0]), grid, threads, *values, backwards=backwards, off=off)
 
 
 def run_program(made, grid, n_threads, *values, backwards=False, off=0.0):
@@ -161,6 +159,6 @@ def run_program(made, grid, n_threads, *values, backwards=False, off=0.0):
     at = np.zeros(n_threads, np.int32)
     state = follow_grid(made.address, blocks, at, made.points, threads, context, shared, backwards)
     if state == FAULTED:
-        raise Fault(f"outside of what it is given, not aligned or of no whole warp: {kernel.body[fault[0]].text}")
+        raise Fault(f"outside of what it is given, not aligned or not of a whole warp: {kernel.body[fault[0]].text}")
     if state == APART:
         raise Fault(f"threads wait at different barriers: {sorted(set(at.tolist()))}")

@@ -40,8 +40,9 @@ def test_resources(name, cc):
     assert made.resource(r"(\d+) bytes spill stores") == 0
     assert made.resource(r"(\d+) bytes spill loads") == 0
     bound = next(bound for start, bound in REGISTERS.items() if name.startswith(start))
-    assert 0 < made.resource(r"Used (\d+) registers") <= bound
-    assert made.resource(r"(\d+) bytes smem") <= 48 * 1024
+    assert 0 < made.registers <= bound
+    assert (made.shared > 0) == name.startswith(("simulate_mean", "mean"))
+    assert made.shared <= 48 * 1024
 
 
 @pytest.mark.parametrize("name", [name for name in KERNELS if name.startswith("simulate ") and "float32" in name])
@@ -230,6 +231,20 @@ def test_room_that_costs_too_much_is_not_made(name, rooms, monkeypatch):
     made = roomy(name, *rooms)
     assert not made.spills
     assert made.registers > tight.registers
+
+
+@pytest.mark.parametrize("real", ["float32", "float64"])
+def test_functions_of_a_library(real):
+    """What they keep for large arguments is a function before the kernel, with a stack of its own."""
+    made = cuda_launch.cubin(*cuda_cases.mean("sine", real), HOPPER)
+    assert made.code.startswith(b"\x7fELF")
+    assert 0 < made.registers <= 144
+    assert not made.spills
+
+
+def test_an_assembler_that_says_nothing():
+    with pytest.raises(RuntimeError, match="does not say how many registers"):
+        cuda_launch.Cubin(b"", "kernel", 0, "nothing").registers  # noqa: B018
 
 
 def test_words_are_passed_whole():

@@ -1,12 +1,13 @@
 """Kernels for GPUs as they are compiled: their PTX, run on the CPU (ptx_machine.py), gives the bits of the CPU."""
 
 import re
+import threading
 
 import cuda_simulated
 import numpy as np
 import ptx_machine
 import pytest
-from cuda_cases import KERNELS, ONE_PASS, PATHS, REALS, ROWS, make_implicit
+from cuda_cases import KERNELS, ONE_PASS, PATHS, REALS, ROWS, make_after_a_loop, make_implicit
 from numba import types
 
 from fastlam.kernels import cuda_launch, cuda_ptx
@@ -92,22 +93,8 @@ def test_roots(real, off):
     assert out.tobytes() == np.sqrt(x).tobytes()
 
 
-def after_a_loop(x, n, out):
-    i = cuda.threadIdx.x
-    if i < n:
-        first = x[i] / n
-        for k in range(1, 2):
-            out[i + k * n] = x[i + k * n] / n
-        out[i] = first
-
-
-def make_after_a_loop():
-    D = types.CPointer(types.float64)
-    return after_a_loop, types.void(D, types.int64, D)
-
-
 def test_values_that_are_wanted_after_a_loop():
-    """What nvJitLink made of LTO-IR wrote what the loop had found last."""
+    """What nvJitLink made of LTO-IR wrote what the loop had found last; numba's PTX does not."""
     x, out = np.arange(8.0), np.full(8, np.nan)
     ptx_machine.run((make_after_a_loop, (), 4), 1, x, 4, out)
     assert out.tolist() == (x / 4).tolist()
@@ -127,6 +114,22 @@ def test_numba_is_left_as_it_was():
     assert nvvm.compile_ir is before
 
 
+def test_what_another_thread_compiles_is_its_own(monkeypatch):
+    from numba.cuda.cudadrv import nvvm
+
+    def compile_elsewhere():
+        with cuda_ptx._contraction_off():
+            thread = threading.Thread(target=lambda: nvvm.compile_ir(["theirs"], opt=3))
+            thread.start()
+            thread.join()
+
+    asked = []
+    monkeypatch.setattr(nvvm, "compile_ir", lambda modules, **options: asked.append((modules, options)))
+    with pytest.raises(RuntimeError, match="contraction"):  # nobody asked here
+        compile_elsewhere()
+    assert asked == [(["theirs"], {"opt": 3})]
+
+
 def test_contraction_that_is_not_off_is_found(monkeypatch):
     def make():
         return make_implicit()  # another kernel
@@ -138,10 +141,10 @@ def test_contraction_that_is_not_off_is_found(monkeypatch):
 
 def test_numpy_without_row_stack(monkeypatch):
     """NumPy 2.5, which numba-cuda imports what it does not have of."""
-    monkeypatch.delattr(np, cuda_ptx.GONE, raising=False)
+    monkeypatch.delattr(np, cuda_ptx.ROW_STACK, raising=False)
     with cuda_ptx._row_stack():
-        assert getattr(np, cuda_ptx.GONE) is np.vstack
-    assert not hasattr(np, cuda_ptx.GONE)
+        assert getattr(np, cuda_ptx.ROW_STACK) is np.vstack
+    assert not hasattr(np, cuda_ptx.ROW_STACK)
 
 
 @pytest.mark.parametrize("name", KERNELS)

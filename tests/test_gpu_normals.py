@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from cuda_cases import make_after_a_loop
 from gpu_cases import require_a_gpu, same
 from numba import types
 from test_normal import pairs_float32, pairs_float64
@@ -51,6 +52,13 @@ def make_roots(real):
 
     R = types.CPointer(getattr(types, real))
     return roots, types.void(R, R, types.int64)
+
+
+def test_values_that_are_wanted_after_a_loop():
+    """The assembler's work: the text is right, as tests/test_cuda_ptx.py shows."""
+    x, out = torch.arange(8.0, dtype=torch.float64, device="cuda"), torch.zeros(8, dtype=torch.float64, device="cuda")
+    gpu.launch(gpu.Case(make_after_a_loop, (), 4), 1, x, 4, out)
+    same(out, np.arange(8.0) / 4)
 
 
 def test_known_answers_of_philox():

@@ -16,32 +16,30 @@ SIZE = 64
 
 
 def launch(kernel, *arrays, backwards=False, threads=SIZE, grid=1):
-    """Of a kernel on float64 and int64 arrays and numbers."""
+    """Of a kernel on arrays of float64 or float32."""
     kinds = [D if array.dtype == np.float64 else F for array in arrays]
     ptx_machine.run((lambda: (kernel, types.void(*kinds)), (), threads), grid, *arrays, backwards=backwards)
 
 
-def reverse(x, y):
-    shared = cuda.shared.array(SIZE, np.float64)
-    i = cuda.threadIdx.x
-    shared[i] = x[i]
-    cuda.syncthreads()
-    y[i] = shared[SIZE - 1 - i]
+def make_reverse(real, waits):
+    def reverse(x, y):
+        shared = cuda.shared.array(SIZE, real)
+        i = cuda.threadIdx.x
+        shared[i] = x[i]
+        if waits:
+            cuda.syncthreads()
+        y[i] = shared[SIZE - 1 - i]
+
+    return reverse
 
 
-def reverse_without_a_barrier(x, y):
-    shared = cuda.shared.array(SIZE, np.float64)
-    i = cuda.threadIdx.x
-    shared[i] = x[i]
-    y[i] = shared[SIZE - 1 - i]
-
-
+@pytest.mark.parametrize("real", [np.float32, np.float64])
 @pytest.mark.parametrize("backwards", [False, True])
-def test_a_barrier_and_the_want_of_one(backwards):
-    x, y = np.arange(float(SIZE)), np.zeros(SIZE)
-    launch(reverse, x, y, backwards=backwards)
+def test_a_barrier_and_the_want_of_one(backwards, real):
+    x, y = np.arange(SIZE, dtype=real), np.zeros(SIZE, real)
+    launch(make_reverse(real, True), x, y, backwards=backwards)
     assert (y == x[::-1]).all()
-    launch(reverse_without_a_barrier, x, y, backwards=backwards)
+    launch(make_reverse(real, False), x, y, backwards=backwards)
     assert np.isnan(y).sum() == SIZE // 2  # what was read before it was written
 
 
@@ -71,10 +69,20 @@ def some_wait(x, y):
     y[i] = x[i]
 
 
-@pytest.mark.parametrize("kernel", [some_shuffle, some_wait])
-def test_threads_that_do_not_come(kernel):
+@pytest.mark.parametrize(("kernel", "threads"), [(some_shuffle, SIZE), (some_wait, SIZE), (shuffled, 40)])
+def test_threads_that_do_not_come(kernel, threads):
     with pytest.raises(ptx_machine.Fault, match="different barriers"):
-        launch(kernel, np.zeros(SIZE), np.zeros(SIZE))
+        launch(kernel, np.zeros(SIZE), np.zeros(SIZE), threads=threads)
+
+
+def far_shuffle(x, y):
+    i = cuda.threadIdx.x
+    y[i] = cuda.shfl_down_sync(0xFFFFFFFF, x[i], 33)
+
+
+def test_shuffles_from_another_warp():
+    with pytest.raises(ptx_machine.Fault, match=r"shfl\.sync\.down"):
+        launch(far_shuffle, np.zeros(SIZE), np.zeros(SIZE))
 
 
 def one_beyond(x, y):
@@ -131,14 +139,14 @@ HEAD = ".visible .entry k(\n.param .u64 k_param_0,\n.param .u64 k_param_1\n)\n{\
 
 
 def computed(body, a, b=0, wide=True):
-    """What PTX makes of two numbers, as the bits of the answer: %rd1 and %rd2, or %r1 and %r2, to %rd9 or %r9."""
+    """What PTX makes of two numbers, as bits: of %rd1 and %rd2 to %rd9, or of halves of one, %r1 and %r2, to %r9."""
     part, name = ("u64", "rd") if wide else ("u32", "r")
     text = (
         f"{HEAD}ld.param.u64 %rd10, [k_param_0]; ld.param.u64 %rd11, [k_param_1];\n"
-        f"ld.global.{part} %{name}1, [%rd10]; ld.global.{part} %{name}2, [%rd10+8];\n"
+        f"ld.global.{part} %{name}1, [%rd10]; ld.global.{part} %{name}2, [%rd10+{8 if wide else 4}];\n"
         f"{body}\nst.global.{part} [%rd11], %{name}9;\nret;\n}}\n"
     )
-    x, y = np.array([a, b], np.int64), np.zeros(1, np.int64)
+    x, y = np.array([a, b], np.uint64).view(np.int64), np.zeros(1, np.int64)
     ptx_machine.run_program(ptx_machine.built(text), 1, 1, x, y)
     return int(y[0]) % 2 ** (64 if wide else 32)
 
@@ -180,6 +188,11 @@ INSTRUCTIONS = [
     ("abs.f64 %rd9, %rd1;", float_bits(-0.0), 0, 0),
     ("neg.f64 %rd9, %rd1;", float_bits(0.0), 0, float_bits(-0.0)),
     ("min.f64 %rd9, %rd1, %rd2;", float_bits(np.nan), float_bits(2.0), float_bits(2.0)),
+    ("min.f64 %rd9, %rd1, %rd2;", float_bits(0.0), float_bits(-0.0), float_bits(-0.0)),
+    ("min.f64 %rd9, %rd1, %rd2;", float_bits(-0.0), float_bits(0.0), float_bits(-0.0)),
+    ("max.f64 %rd9, %rd1, %rd2;", float_bits(-0.0), float_bits(0.0), float_bits(0.0)),
+    ("rsqrt.approx.ftz.f64 %rd9, %rd1;", float_bits(-0.0), 0, float_bits(-np.inf)),
+    ("rsqrt.approx.ftz.f64 %rd9, %rd1;", float_bits(4.0), 0, float_bits(0.5)),
     ("rcp.rn.f64 %rd9, %rd1;", float_bits(3.0), 0, float_bits(1 / 3)),
     ("cvt.rn.f64.s64 %rd9, %rd1;", M - 3, 0, float_bits(-3.0)),
     ("mov.f64 %rd9, 0d3FF8000000000000;", 0, 0, float_bits(1.5)),
@@ -190,8 +203,39 @@ INSTRUCTIONS = [
 
 @pytest.mark.parametrize(("body", "a", "b", "want"), INSTRUCTIONS)
 def test_instructions(body, a, b, want):
-    signed = (int(np.array(value, np.uint64).view(np.int64)) for value in (a, b))
-    assert computed(body, *signed) == want
+    assert computed(body, a, b) == want
+
+
+W = 2**32
+NEXT_TO_1 = float_bits(1 + 2.0**-23, "float32")
+NARROW = [
+    ("add.s32 %r9, %r1, %r2;", W - 1, 2, 1),
+    ("mul.lo.s32 %r9, %r1, %r2;", W - 1, 5, W - 5),
+    ("mad.lo.s32 %r9, %r1, %r2, 7;", W - 1, 5, 2),
+    ("mul.wide.s32 %rd1, %r1, %r2; shr.u64 %rd2, %rd1, 32; cvt.u32.u64 %r9, %rd2;", W - 1, 5, W - 1),
+    ("mul.wide.u32 %rd1, %r1, %r2; shr.u64 %rd2, %rd1, 32; cvt.u32.u64 %r9, %rd2;", W - 1, 5, 4),
+    ("div.u32 %r9, %r1, %r2;", W - 1, 2, 2**31 - 1),
+    ("shl.b32 %r9, %r1, 32;", 1, 0, 0),
+    ("shr.s32 %r9, %r1, %r2;", W - 8, 40, W - 1),
+    ("bfi.b32 %r9, %r1, %r2, 0, 1;", 1, 6, 7),
+    (
+        "fma.rn.f32 %r9, %r1, %r1, %r2;",
+        NEXT_TO_1,
+        float_bits(-1.0, "float32"),
+        float_bits(2.0**-22 + 2.0**-46, "float32"),
+    ),
+    ("mul.rn.f32 %r9, %r1, %r2;", float_bits(3.0, "float32"), float_bits(0.5, "float32"), float_bits(1.5, "float32")),
+    ("div.rn.f32 %r9, %r1, %r2;", float_bits(1.0, "float32"), float_bits(3.0, "float32"), float_bits(1 / 3, "float32")),
+    ("min.f32 %r9, %r1, 0f49800000;", float_bits(np.inf, "float32"), 0, float_bits(2.0**20, "float32")),
+    ("rsqrt.approx.ftz.f32 %r9, %r1;", float_bits(0.0, "float32"), 0, float_bits(np.inf, "float32")),
+    ("cvt.f64.f32 %fd1, %r1; cvt.rn.f32.f64 %r9, %fd1;", NEXT_TO_1, 0, NEXT_TO_1),
+    ("cvt.rn.f32.s32 %r9, %r1;", W - 3, 0, float_bits(-3.0, "float32")),
+]
+
+
+@pytest.mark.parametrize(("body", "a", "b", "want"), NARROW)
+def test_narrow_instructions(body, a, b, want):
+    assert computed(body, a + W * b, wide=False) == want
 
 
 def test_guards():
@@ -210,6 +254,15 @@ def test_guards():
         "mov.u32 %r1, %laneid",
         "div.full.f32 %f1, %f2, %f3",
         "mul.rz.f32 %f1, %f2, %f3",
+        "mul.f32 %f1, %f2, %f3",
+        "membar.cta",
+        "setp.nan.f64 %p1, %fd1, %fd2",
+        "trap",
+        "setp.lt.and.s32 %p1, %r1, %r2, %p2",
+        "ld.f64 %fd1, [%rd2]",
+        "ld.global.u8 %rs1, [%rd2]",
+        "ld.global.s32 %rd1, [%rd2]",
+        "rsqrt.approx.f32 %f1, %f2",
         "shfl.sync.bfly.b32 %r1, %r2, 1, 31, -1",
     ],
 )

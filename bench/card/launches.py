@@ -102,8 +102,8 @@ def resources(launch: Launch) -> dict[str, int]:
     capability = torch.cuda.get_device_capability(launch.device) if torch.cuda.is_available() else (9, 0)
     made = cuda_launch.cubin(launch.make, launch.arguments, launch.threads, capability)
     return {
-        "registers": made.resource(r"Used (\d+) registers"),
-        "shared": made.resource(r"(\d+) bytes smem"),
+        "registers": made.registers,
+        "shared": made.shared,
         "spills": made.resource(r"(\d+) bytes spill stores") + made.resource(r"(\d+) bytes spill loads"),
     }
 
