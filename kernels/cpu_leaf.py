@@ -3,11 +3,23 @@
 Lane l of 128 adds elements l, l + 128, ... in order, then lanes fold by halves: as in `cpu.make_mean`.
 """
 
+import numpy as np
 from numba import njit
 
 from .cpu import F64, LANES, ROWS, TILE
 from .memory import load, store
 from .square import add_square
+
+
+def make_seen(observe, dtype):
+    """seen(x): what stored paths hold, which is rounded to their dtype."""
+    real = getattr(np, dtype)
+
+    @njit(inline="always")
+    def seen(x):
+        return real(observe(x))
+
+    return seen
 
 
 def make_add(accumulate, slopes, observe, n_slopes):

@@ -8,7 +8,7 @@ import numpy as np
 from numba import carray, njit, types
 
 from .cpu import F64, LANES, TILE, U32, U64, WORDS, I, make_noise
-from .cpu_leaf import make_add, make_leaf, make_spread
+from .cpu_leaf import make_add, make_leaf, make_seen, make_spread
 from .memory import claim, load, pointer, stack, stopped, store
 
 LOOK = 1024  # times after which a tile looks whether it is given up
@@ -28,8 +28,8 @@ def make_simulate_mean(path, tangents, functional, slopes, sizes, dtype, antithe
     is (accumulate, value), `slopes(x, totals, dx, parameters)` adds its derivatives, `sizes` counts coefficients,
     tangents, the functional's parameters and its slopes. With `spread` there is a last term, for the standard error.
     """
-    step, observe = path
-    accumulate, value = functional
+    step, accumulate, value = path[0], *functional
+    observe = make_seen(path[1], dtype)
     n_coefficients, n_tangents, n_parameters, n_slopes = sizes
     fill_words, two_normals, pairs_per_block = make_noise(dtype, antithetic)
     n_added = 1 + n_slopes
@@ -52,9 +52,9 @@ def make_simulate_mean(path, tangents, functional, slopes, sizes, dtype, antithe
         for i in range(n):
             z0, z1 = two_normals(words, pair, i, first)
             x_old, dx_old = x[TILE + i], load(dx, dx_second + i, TILE, n_tangents)
-            x_new, dx_new = step(x_old, z0, c0), tangents(x_old, z0, c0, dx_old, dc0)
-            x[i] = x_new
-            store(dx, i, TILE, dx_new)
+            x[i] = step(x_old, z0, c0)
+            store(dx, i, TILE, tangents(x_old, z0, c0, dx_old, dc0))
+            x_new, dx_new = x[i], load(dx, i, TILE, n_tangents)  # rounded: elements of float32 may answer in float64
             x[TILE + i] = step(x_new, z1, c1)
             store(dx, dx_second + i, TILE, tangents(x_new, z1, c1, dx_new, dc1))
 

@@ -8,7 +8,7 @@ import numpy as np
 from numba import config, types
 
 from .cpu import LANES, TILE
-from .cpu_leaf import make_add
+from .cpu_leaf import make_add, make_seen
 from .cuda import BLOCK, F64, I64, U32, U64, D, I, U, cuda, device, make_cast, make_load, make_noise, make_store
 from .cuda_leaf import hold_pairs, make_finish, make_follow, make_put, make_times
 
@@ -41,7 +41,7 @@ def times_together(n_terms: int, n_tangents: int, dtype: str) -> int:
 
 def make_elements(path, tangents, functional, n_tangents, dtype):
     """step(x, dx, z, c, dc), and f(x, theta), of one path."""
-    (step, observe), value = path, functional[1]
+    step, observe, value = *path, functional[1]
     real = getattr(np, dtype)
     cast = make_cast(n_tangents, real)
 
@@ -73,8 +73,9 @@ def make_simulate_mean(path, tangents, functional, slopes, sizes, dtype, antithe
     dx_size, lanes_size = max(1, TILE * n_tangents), LANES * together * n_terms
     exchange_size = EXCHANGE_BYTES // 8 if pairs else 1
     nothing, unseen = (((0.0,) * n_added, 0.0, (0.0, 0.0)),) * BLOCK, (0.0,) * BLOCK
-    one_step, f = make_elements(path, tangents, functional, n_tangents, dtype)
-    follow = make_follow(one_step, make_add(functional[0], slopes, path[1], n_slopes), f, spread, pairs)
+    observe = make_seen(path[1], dtype)
+    one_step, f = make_elements((path[0], observe), tangents, functional, n_tangents, dtype)
+    follow = make_follow(one_step, make_add(functional[0], slopes, observe, n_slopes), f, spread, pairs)
     finish = make_finish(together, n_terms, make_put(n_added, spread, pairs))
     load_c, load_dc = make_times(n_coefficients), make_times(n_tangents * n_coefficients)
     load_dx, store_dx = make_load(n_tangents), make_store(n_tangents)

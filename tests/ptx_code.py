@@ -12,13 +12,14 @@ SPECIAL = ("%tid.x", "%ctaid.x", "%ctaid.y", "%nctaid.x", "%nctaid.y", "%ntid.x"
 # The words of `context`: addresses, but for the last two.
 CONTEXT = ("parameters", "shared", "exchange", "ranges", "fault", "n_ranges", "off")
 KINDS = {"pred", "f32", "f64", *(f"{sign}{size}" for sign in "bsu" for size in (16, 32, 64))}
+WHOLE = {"rmi": "floor", "rpi": "ceil", "rzi": "trunc", "rni": "roundeven"}  # to a whole number
 WIDTHS = {"%p": 1, "%rs": 16, "%r": 32, "%f": 32, "%rd": 64, "%fd": 64}  # of registers
 DONE, FAULT = -1, -2
 BLOCK, WARP = 1, 2  # who waits at a point
 
 INTEGER = ("add", "sub", "and", "or", "xor")
 FLOAT = {"add.rn": "fadd", "sub.rn": "fsub"}
-FLOAT_CALL = {"fma.rn": "fma", "sqrt.rn": "sqrt", "abs": "fabs"}
+FLOAT_CALL = {"fma.rn": "fma", "sqrt.rn": "sqrt"}
 COMPARED = {"s": "slt sle sgt sge", "u": "ult ule ugt uge", "b": "ult ule ugt uge"}
 NEAR = {"f32": 2.0**-22.9, "f64": 2.0**-20}  # the part that `rsqrt.approx` may be off by: the ISA's; kernels/root.py's
 
@@ -234,6 +235,14 @@ class Code:
         value = self.value(a, kind)
         self.put(d, kind, self.new(f"fneg {t} {value}" if kind[0] == "f" else f"sub {t} 0, {value}"))
 
+    def do_abs(self, words, d, a):
+        (_, kind), t = words, llvm_type(words[1])
+        value = self.value(a, kind)
+        if kind[0] == "f":
+            return self.put(d, kind, self.call("fabs", kind, [value]))
+        minus = self.new(f"sub {t} 0, {value}")
+        return self.put(d, kind, self.call("smax", kind, [value, minus]))
+
     def do_not(self, words, d, a):
         self.put(d, words[1], self.new(f"xor {llvm_type(words[1])} {self.value(a, words[1])}, -1"))
 
@@ -306,9 +315,12 @@ class Code:
         _, test, kind = words
         a, b = self.values((a, b), kind)
         if kind[0] == "f":
-            if test[:2] not in ("eq", "ne", "lt", "le", "gt", "ge"):
+            if test in ("num", "nan"):
+                test = {"num": "ord", "nan": "uno"}[test]
+            elif test[:2] in ("eq", "ne", "lt", "le", "gt", "ge"):
+                test = f"u{test[:2]}" if test.endswith("u") else f"o{test}"
+            else:
                 raise ValueError(f"a comparison that is not known: {test}")
-            test = f"u{test[:2]}" if test.endswith("u") else f"o{test}"
             return self.put(d, "pred", self.new(f"fcmp {test} {llvm_type(kind)} {a}, {b}"))
         signs = dict(zip(("lt", "le", "gt", "ge"), COMPARED[kind[0]].split(), strict=True))
         return self.put(d, "pred", self.new(f"icmp {signs.get(test, test)} {llvm_type(kind)} {a}, {b}"))
@@ -344,6 +356,15 @@ class Code:
         *modes, to, source = words[1:]
         value, t, s = self.value(a, source), llvm_type(to), llvm_type(source)
         both = to[0] + source[0]
+        if len(modes) == 1 and modes[0] in WHOLE and source[0] == "f":
+            value = self.call(WHOLE[modes[0]], source, [value])
+            if to == source:
+                return self.put(d, to, value)
+            if to[0] == "f":
+                raise ValueError("a change of type too")
+            name = f"@llvm.fpto{'s' if to[0] == 's' else 'u'}i.sat.{t}.{source}"  # as on a card: NaN to 0, ends kept
+            self.declared.add(f"declare {t} {name}({s})")
+            return self.put(d, to, self.new(f"call {t} {name}({s} {value})"))
         if both == "ff" and modes == (["rn"] if to == "f32" else []):
             operation = "fptrunc" if to == "f32" else "fpext"
         elif both in ("fs", "fu") and modes == ["rn"]:

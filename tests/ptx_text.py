@@ -53,7 +53,7 @@ def _statements(body, registers):
         if text.startswith(".reg"):
             names = re.fullmatch(r"\.reg\s+\.\w+\s+(.*)", text, re.S)[1]
             if "<" not in names:
-                scope = scope | {name: f"%{name}.{scopes}" for name in re.split(r",\s*", names)}
+                scope = scope | {name: f"%{name.strip('%')}.{scopes}" for name in re.split(r",\s*", names)}
         elif text.endswith(":"):
             yield text[:-1]
         elif text and not text.startswith("."):

@@ -7,8 +7,9 @@ import cuda_simulated
 import numpy as np
 import ptx_machine
 import pytest
-from cuda_cases import KERNELS, ONE_PASS, PATHS, REALS, ROWS, make_after_a_loop, make_implicit
+from cuda_cases import KERNELS, ONE_PASS, PATHS, PROCESSES, REALS, ROWS, make_after_a_loop, make_implicit
 from numba import types
+from wide_process import Wide
 
 from fastlam.kernels import cuda_launch, cuda_ptx
 from fastlam.kernels.cuda import cuda
@@ -47,6 +48,14 @@ def test_rows(name, backwards):
     for n in (1, 5, 1024, 2100, 70_000):
         functional, real, wanted, aligned = ROWS[name]
         cuda_simulated.check_mean(functional, real, wanted, (2, n), aligned)
+
+
+def test_elements_that_answer_in_float64(backwards, monkeypatch):
+    """Rounded at the same places as on the CPU."""
+    monkeypatch.setitem(PROCESSES, "wide", Wide(0.5, 0.7))
+    cuda_simulated.check_simulate("wide", "float32", False, 300, TIMES)
+    for stderr in (False, True):
+        cuda_simulated.check_simulate_mean("wide", "square", "float32", (0, 1, 2), 1100, False, stderr, TIMES)
 
 
 @pytest.mark.parametrize("case", ["bad input", "slopes", "fold"])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numba import njit
+from wide_process import Wide
 
 import fastlam
 from fastlam import reference
@@ -45,6 +46,28 @@ class Mutable(fastlam.Process):
     x0: Any = 1.0
     step, coefficients = staticmethod(pulled), staticmethod(pulled_coefficients)
     n_coefficients, nonnegative = 2, ("sigma",)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_elements_that_answer_in_float64(dtype):
+    """States and what is seen of them are rounded at every time, wherever a pair of times begins, stored or not."""
+    process, x0 = Wide(0.5, torch.tensor(0.7, dtype=torch.float64, requires_grad=True)), 1.0
+    times = np.array([0.1, 0.25, 0.3, 1.0, 1.5])
+    x = fastlam.simulate(Wide(0.5, 0.7), times, 1100, seed=SEED, dtype=dtype)
+    state = np.full(1100, x0, dtype)
+    z = reference.normals(np.arange(1100, dtype=np.uint64), len(times), seed=SEED, dtype=dtype)
+    for j, dt in enumerate(np.diff(times, prepend=0.0)):
+        decay, scale = (np.array(value, dtype) for value in (0.5 * dt, np.float64(0.7) * dt**0.5))
+        state = (state * (1.0 - 0.1 * np.float64(decay)) + 0.5 * z[j].astype(dtype) * np.float64(scale)).astype(dtype)
+        np.testing.assert_allclose(x[j], 0.1 * state, rtol=0, atol=2e-6 if dtype == "float32" else 1e-12)
+    named = {"seed": SEED, "dtype": dtype, "return_stderr": True}
+    with torch.no_grad():
+        k, _ = fastlam.simulate_mean_square(Wide(0.5, 0.7), times, 1100, **named)
+    assert k.tobytes() == fastlam.mean_square(x).tobytes()
+    k, stderr = fastlam.simulate_mean_square(process, torch.from_numpy(times), 1100, **named)
+    assert k.detach().numpy().tobytes() == fastlam.mean_square(x).tobytes()  # beside derivatives, too
+    errors = (x.astype(np.float64) ** 2).std(axis=1, ddof=1) / 1100**0.5
+    np.testing.assert_allclose(stderr.numpy(), errors, rtol=1e-5 if dtype == "float32" else 1e-10)
 
 
 @pytest.mark.parametrize("kind", [Slotted, Mutable])
