@@ -35,7 +35,7 @@ def ptx(make: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, tupl
     try:
         with _row_stack(), _contraction_off():
             text = cuda.compile(function, signature, **named)[0]
-    except (TypingError, CudaTypingError) as error:
+    except (TypingError, CudaTypingError, KeyError) as error:  # the last for functions of NumPy that it does not know
         raise TypeError(refusal(arguments, str(error))) from error
     except ImportError as error:
         raise ImportError(f"numba-cuda does not find NVVM, the toolkit's compiler ({error}): {REMEDY}") from error
