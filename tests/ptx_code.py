@@ -24,8 +24,6 @@ COMPARED = {"s": "slt sle sgt sge", "u": "ult ule ugt uge", "b": "ult ule ugt ug
 NEAR = {"f32": 2.0**-22.9, "f64": 2.0**-20}  # the part that `rsqrt.approx` may be off by: the ISA's; kernels/root.py's
 
 HEAD = """
-declare double @llvm.fma.f64(double, double, double)
-declare double @llvm.sqrt.f64(double)
 declare i128 @llvm.umin.i128(i128, i128)
 
 define i1 @within(ptr %context, i64 %address, i64 %size) {
@@ -212,8 +210,7 @@ class Code:
     def call(self, name, kind, arguments):
         t = llvm_type(kind)
         full = f"@llvm.{name}.{kind if kind[0] == 'f' else t}"
-        if full not in HEAD:
-            self.declared.add(f"declare {t} {full}({', '.join([t] * len(arguments))})")
+        self.declared.add(f"declare {t} {full}({', '.join([t] * len(arguments))})")
         return self.new(f"call {t} {full}({', '.join(f'{t} {a}' for a in arguments)})")
 
     def do_min(self, words, d, a, b):
