@@ -7,6 +7,7 @@ from fastlam import derivatives, one_pass
 from fastlam.elements import record
 from fastlam.kernels import cuda, cuda_coefficients, cuda_mean, cuda_simulate_mean, cuda_tree
 from fastlam.kernels.identity import no_tangents
+from fastlam.kernels.root import root
 from fastlam.kernels.square import square_slope
 from fastlam.stream import Stream
 
@@ -75,6 +76,18 @@ def make_implicit():
         y[i] = x[i] * y[i] + x[i + 1]
 
     return implicit, types.void(types.CPointer(types.float32), types.CPointer(types.float32))
+
+
+def make_roots(real):
+    """answers[i] = the root of x[i], for i < n."""
+
+    def roots(x, answers, n):
+        i = cuda.I64(cuda.cuda.blockIdx.x) * cuda.THREADS + cuda.cuda.threadIdx.x
+        if i < n:
+            answers[i] = root(x[i])
+
+    R = types.CPointer(getattr(types, real))
+    return roots, types.void(R, R, types.int64)
 
 
 def make_after_a_loop():

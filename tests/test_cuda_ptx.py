@@ -7,13 +7,11 @@ import cuda_simulated
 import numpy as np
 import ptx_machine
 import pytest
-from cuda_cases import KERNELS, ONE_PASS, PATHS, PROCESSES, REALS, ROWS, make_after_a_loop, make_implicit
-from numba import types
+from cuda_cases import KERNELS, ONE_PASS, PATHS, PROCESSES, REALS, ROWS, make_after_a_loop, make_implicit, make_roots
 from wide_process import Wide
 
 from fastlam.kernels import cuda_launch, cuda_ptx
-from fastlam.kernels.cuda import cuda
-from fastlam.kernels.root import root
+from fastlam.kernels.cuda import THREADS
 
 TIMES = np.cumsum([0.1, 0.2, 0.15, 0.3, 0.1, 0.2, 0.25])
 
@@ -84,21 +82,15 @@ def test_reciprocals_of_roots_may_be_off(name, off, monkeypatch):
     cuda_simulated.check_simulate(*PATHS[name], 5000, TIMES)
 
 
-def roots(x, out):
-    i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
-    out[i] = root(x[i])
-
-
 @pytest.mark.parametrize("off", [-1, 0, 1])
 @pytest.mark.parametrize("real", REALS)
 def test_roots(real, off):
     """Of 0 too, in float32, which alone meets it; both words of a float64 count."""
-    kind = types.CPointer(getattr(types, real))
     rng = np.random.default_rng(1)
     ends = [2.0**-40, 2.0**60, 1.0, np.nextafter(1, 0), np.nextafter(1, 2), *([0.0, -0.0] if real == "float32" else [])]
     x = np.append(ends, np.exp2(rng.uniform(-40, 60, 2**16 - len(ends)))).astype(real)
     out = np.full_like(x, np.nan)
-    ptx_machine.run((lambda: (roots, types.void(kind, kind)), (), 64), x.size // 64, x, out, off=off)
+    ptx_machine.run((make_roots, (real,), THREADS), x.size // THREADS, x, out, x.size, off=off)
     assert out.tobytes() == np.sqrt(x).tobytes()
 
 

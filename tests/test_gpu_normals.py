@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from cuda_cases import make_after_a_loop
+from cuda_cases import make_after_a_loop, make_roots
 from gpu_cases import require_a_gpu, same
 from numba import types
 from test_normal import pairs_float32, pairs_float64
@@ -13,7 +13,6 @@ from fastlam import gpu
 from fastlam.kernels.cuda import I64, THREADS, cuda
 from fastlam.kernels.normal import normals_float32, normals_float64
 from fastlam.kernels.philox import philox
-from fastlam.kernels.root import root
 
 require_a_gpu()
 
@@ -42,16 +41,6 @@ def make_pairs(element, word, real):
 
     W = types.CPointer(getattr(types, word))
     return pairs, types.void(W, W, types.CPointer(getattr(types, real)), types.int64)
-
-
-def make_roots(real):
-    def roots(x, answers, n):
-        i = I64(cuda.blockIdx.x) * THREADS + cuda.threadIdx.x
-        if i < n:
-            answers[i] = root(x[i])
-
-    R = types.CPointer(getattr(types, real))
-    return roots, types.void(R, R, types.int64)
 
 
 def test_values_that_are_wanted_after_a_loop():
