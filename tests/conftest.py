@@ -1,9 +1,14 @@
 """What several files of tests share."""
 
+import gc
+
 import pytest
 import torch
 
 from fastlam import cli
+
+gc.freeze()
+gc.set_threshold(100_000, 20, 100)  # a quarter of what numba takes to compile a kernel is Python's search for garbage
 
 
 def pytest_collection_modifyitems(config, items):
