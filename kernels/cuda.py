@@ -26,7 +26,8 @@ I = types.int64  # noqa: E741
 U = types.uint64
 D = types.CPointer(types.float64)
 
-device = cuda.jit(device=True, inline="always")
+# NVVM inlines them: where numba did, a kernel took up to four times as long to compile. Its simulator knows no option.
+device = cuda.jit(device=True) if config.ENABLE_CUDASIM else cuda.jit(device=True, forceinline=True)
 
 
 def make_load(count):

@@ -8,23 +8,20 @@ import contextlib
 import re
 import threading
 from collections.abc import Callable, Iterator
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
-from numba import TypingError
+from numba.core.errors import NumbaError
 
 from .cuda import cuda
 from .launch import once, refusal
-
-try:
-    from numba.cuda.core.errors import TypingError as CudaTypingError
-except ImportError:  # where numba-cuda raises numba's own
-    CudaTypingError = TypingError
 
 REMEDY = 'pip install "fastlam[cuda13]" (or [cuda12]), or set CUDA_HOME to a CUDA toolkit that has nvvm/'
 OLDEST = (7, 5)
 ROW_STACK = "row_stack"
 HEAD = re.compile(r"(\.entry\s[^{]*?^\))\s*\{", re.MULTILINE)  # of the kernel, which functions may stand before
+ENVIRONMENTS = re.compile(r"^\.common \.global .* _ZN08NumbaEnv\w+;\n", re.MULTILINE)  # which nothing reads
 
 
 @once
@@ -33,10 +30,12 @@ def ptx(make: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, tupl
     function, signature, *rooms = make(*arguments)
     named = {"cc": OLDEST, "device": False, "abi": "numba", "output": "ptx"}
     try:
-        with _row_stack(), _contraction_off():
-            text = cuda.compile(function, signature, **named)[0]
-    except (TypingError, CudaTypingError, KeyError) as error:  # the last for functions of NumPy that it does not know
+        with _row_stack(), _for_the_oldest(), _contraction_off():
+            text = ENVIRONMENTS.sub("", cuda.compile(function, signature, **named)[0])
+    except NumbaError as error:
         raise TypeError(refusal(arguments, str(error))) from error
+    except KeyError as error:  # of functions of NumPy
+        raise TypeError(refusal(arguments, f"numba-cuda does not know {error}")) from error
     except ImportError as error:
         raise ImportError(f"numba-cuda does not find NVVM, the toolkit's compiler ({error}): {REMEDY}") from error
     return text, tuple(rooms)
@@ -58,21 +57,38 @@ def _contraction_off() -> Iterator[None]:
     """What this thread compiles meanwhile: numba has no option for it, NVVM has. RuntimeError if NVVM was not told."""
     from numba.cuda.cudadrv import nvvm  # now: numba's simulator has none
 
-    compile_ir, ours, told = nvvm.compile_ir, threading.get_ident(), []
+    compile_ir, told = nvvm.compile_ir, []
 
     def uncontracted(modules: Any, **options: Any) -> Any:
-        if threading.get_ident() == ours:
-            options["fma"] = False
-            told.append(options)
-        return compile_ir(modules, **options)
+        told.append(options)
+        return compile_ir(modules, **options | {"fma": False})
 
-    nvvm.compile_ir = uncontracted
+    with _stand_in(nvvm, "compile_ir", uncontracted):
+        yield
+    if not told:
+        raise RuntimeError("this numba-cuda does not let contraction be turned off: take another version of it")
+
+
+def _for_the_oldest() -> contextlib.AbstractContextManager[None]:
+    """What a kernel calls is compiled as it is: numba-cuda would ask the driver which GPU is in use."""
+    from numba.cuda import dispatcher
+
+    return _stand_in(dispatcher, "get_current_device", lambda: SimpleNamespace(compute_capability=OLDEST))
+
+
+@contextlib.contextmanager
+def _stand_in(module: ModuleType, name: str, ours: Callable[..., Any]) -> Iterator[None]:
+    """Where this thread calls the module's function meanwhile, it gets ours."""
+    theirs, thread = getattr(module, name), threading.get_ident()
+
+    def either(*arguments: Any, **named: Any) -> Any:
+        return (ours if threading.get_ident() == thread else theirs)(*arguments, **named)
+
+    setattr(module, name, either)
     try:
         yield
     finally:
-        nvvm.compile_ir = compile_ir
-    if not told:
-        raise RuntimeError("this numba-cuda does not let contraction be turned off: take another version of it")
+        setattr(module, name, theirs)
 
 
 @contextlib.contextmanager

@@ -102,17 +102,19 @@ def test_values_that_are_wanted_after_a_loop():
 
 
 def test_numba_is_left_as_it_was():
+    from numba.cuda import dispatcher
     from numba.cuda.cudadrv import nvvm
 
     def fail():
-        with cuda_ptx._contraction_off():
-            assert nvvm.compile_ir is not before
+        with cuda_ptx._for_the_oldest(), cuda_ptx._contraction_off():
+            assert dispatcher.get_current_device().compute_capability == cuda_ptx.OLDEST
+            assert nvvm.compile_ir is not before[1]
             raise ZeroDivisionError
 
-    before = nvvm.compile_ir
+    before = dispatcher.get_current_device, nvvm.compile_ir
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert nvvm.compile_ir is before
+    assert (dispatcher.get_current_device, nvvm.compile_ir) == before
 
 
 def test_what_another_thread_compiles_is_its_own(monkeypatch):
