@@ -22,6 +22,7 @@ OLDEST = (7, 5)
 ROW_STACK = "row_stack"
 HEAD = re.compile(r"(\.entry\s[^{]*?^\))\s*\{", re.MULTILINE)  # of the kernel, which functions may stand before
 ENVIRONMENTS = re.compile(r"^\.common \.global .* _ZN08NumbaEnv\w+;\n", re.MULTILINE)  # which nothing reads
+LOSES_NAN = re.compile(r"^\s*(max|min)\.f(32|64)\b", re.MULTILINE)  # root.py has one inside a line
 
 
 @once
@@ -38,6 +39,8 @@ def ptx(make: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, tupl
         raise TypeError(refusal(arguments, f"numba-cuda does not know {error}")) from error
     except ImportError as error:
         raise ImportError(f"numba-cuda does not find NVVM, the toolkit's compiler ({error}): {REMEDY}") from error
+    if LOSES_NAN.search(text):
+        raise TypeError(refusal(arguments, "max and min lose NaN on GPUs, those of kernels.selection do not"))
     return text, tuple(rooms)
 
 

@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from numba import TypingError, njit
+from numba import njit
+from numba.core.errors import NumbaError
 
 _kernels: dict[tuple[Any, ...], Callable[..., Any]] = {}
 _lock = threading.RLock()
@@ -28,7 +29,7 @@ def compiled(make: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
                 function, signature = make(*arguments)
                 try:
                     kernel = njit(signature, nogil=True, error_model="numpy")(function)
-                except TypingError as error:
+                except NumbaError as error:
                     raise TypeError(refusal(arguments, str(error))) from error
                 _kernels[key] = kernel
     return kernel
@@ -55,12 +56,21 @@ def once(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def refusal(arguments: Any, reason: str) -> str:
     """What to say of elements that do not compile: which they are, and what numba has against them."""
-    names = ", ".join(dict.fromkeys(_names(arguments)))
-    telling = [line.strip() for line in reason.splitlines() if line.strip()]
-    line = next(
-        (line for line in telling if "wanted" in line or "expected" in line or "NameError" in line), telling[-1]
-    )
-    return f"the elements {names} do not compile together, as njit functions of what README says they take: {line}"
+    names, taken = ", ".join(dict.fromkeys(_names(arguments))), "as njit functions of what README says they take"
+    return f"the elements {names} do not compile together, {taken}: {_cause(reason)}"
+
+
+def _cause(reason: str) -> str:
+    """The line of numba's that says what is wrong: the others say where that was noticed."""
+    lines = [line.strip() for line in reason.splitlines() if line.strip()]
+    cause = next((line for line in lines if not line.startswith(("Failed in ", "During: "))), lines[-1])
+    if cause.startswith("No implementation of "):
+        ours = (line for line in lines if "values are wanted" in line)  # of memory.exactly
+        called = (f"{cause} {line.removeprefix('>>> ')}" for line in lines if line.startswith(">>> "))
+        return next(ours, next(called, cause))
+    if cause.startswith("NameError: "):
+        return f"{cause}, or it is nothing that compiles"
+    return cause
 
 
 def _names(arguments: Any) -> Iterator[str]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from cuda_cases import KERNELS, make_implicit
 from machine_code import counted, instructions, loops
-from numba import njit, types
+from numba import types
 
 from fastlam.kernels import cuda_launch, cuda_mean, cuda_ptx
 from fastlam.kernels.cuda import cuda
@@ -270,25 +270,6 @@ def test_a_toolkit_that_is_not_found(monkeypatch):
     monkeypatch.setattr(cuda_launch.nvjitlink, "create", not_found)
     with pytest.raises(ImportError, match=r"nvJitLink, .*Failure finding.*fastlam\[cuda13\]"):
         cuda_launch.cubin(make, (), 64, HOPPER)
-
-
-def test_elements_that_do_not_compile_are_named():
-    def step(x, z, coefficients):
-        return x + "text"
-
-    arguments = step, KERNELS["simulate brownian float32"][1][1], 1, "float32", False
-    with pytest.raises(TypeError, match=r"elements .*step.* do not compile together"):
-        cuda_launch.cubin(cuda_cases.cuda.make_simulate, arguments, 256, HOPPER)
-
-
-def test_functions_of_numpy_are_refused():
-    @njit(inline="always")
-    def step(x, z, coefficients):
-        return np.sqrt(x)
-
-    arguments = step, KERNELS["simulate brownian float32"][1][1], 2, "float32", False
-    with pytest.raises(TypeError, match=r"elements .*step.* do not compile together.*sqrt"):
-        cuda_launch.cubin(cuda_cases.cuda.make_simulate, arguments, 256, HOPPER)
 
 
 def test_coefficients_of_another_number_are_refused():

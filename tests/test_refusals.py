@@ -1,0 +1,156 @@
+"""Elements that do not compile: named, with the line of numba's that says why; on GPUs, those that lose NaN too."""
+
+import math
+
+import numpy as np
+import ptx_machine
+import pytest
+from numba import njit
+
+from fastlam.kernels import cpu, cuda, cuda_ptx
+from fastlam.kernels.identity import identity
+from fastlam.kernels.launch import compiled
+from fastlam.kernels.selection import maximum, minimum
+
+inline = njit(inline="always")
+
+
+class Thing:
+    """Nothing that numba knows."""
+
+
+thing = Thing()
+
+
+@njit  # neither inlined by numba nor anything that README asks for
+def squared(x):
+    return x * x
+
+
+@inline
+def adds_text(x, z, coefficients):
+    return x + "text"
+
+
+@inline
+def returns_two(x, z, coefficients):
+    return x, z
+
+
+@inline
+def takes_more(x, z, coefficients):
+    return x + coefficients[9]
+
+
+@inline
+def names_nothing(x, z, coefficients):
+    return x + nothing  # noqa: F821
+
+
+@inline
+def names_a_thing(x, z, coefficients):
+    return x + thing.value
+
+
+@inline
+def calls_what_is_not_there(x, z, coefficients):
+    return math.comb(x, z)
+
+
+@njit
+def of_two(x, z):
+    return x
+
+
+@inline
+def calls_numpy(x, z, coefficients):
+    return np.sqrt(x)
+
+
+@inline
+def makes_an_array(x, z, coefficients):
+    return x + np.zeros(3)[0]
+
+
+@inline
+def makes_a_list(x, z, coefficients):
+    return x + [1.0, 2.0][1]
+
+
+@inline
+def takes_the_larger(x, z, coefficients):
+    return max(x, z)
+
+
+@inline
+def takes_the_smaller(x, z, coefficients):
+    return min(x, type(x)(1))
+
+
+ALWAYS = [
+    (adds_text, r"No implementation of .*add.* add\(float32, Literal\[str\]\(text\)\)"),
+    (takes_more, "tuple index out of range"),
+    (names_nothing, "NameError: name 'nothing' is not defined, or it is nothing that compiles"),
+    (names_a_thing, "NameError: name 'thing' is not defined, or it is nothing that compiles"),
+    (calls_what_is_not_there, "Unknown attribute 'comb' of type Module.*math"),
+    (of_two, "Cannot bind .*too many positional arguments"),
+]
+ON_CPUS = [(returns_two, r"No implementation of .*setitem\(.*Tuple|No implementation of .*setitem\(.*array")]
+ON_GPUS = [
+    (returns_two, r"No implementation of .*UniTuple\(float32 x 2\)"),
+    (calls_numpy, "numba-cuda does not know <ufunc 'sqrt'>"),
+    (makes_an_array, r"No implementation of .*zeros\(Literal\[int\]\(3\)\)"),
+    (makes_a_list, "NRT required but not enabled"),
+    (takes_the_larger, "max and min lose NaN on GPUs, those of kernels.selection do not"),
+    (takes_the_smaller, "max and min lose NaN on GPUs"),
+]
+
+
+def said(element, reason):
+    return rf"elements {element.__name__}, identity do not compile together, .*: {reason}"
+
+
+@pytest.mark.parametrize(("element", "reason"), ALWAYS + ON_CPUS)
+def test_on_cpus(element, reason):
+    with pytest.raises(TypeError, match=said(element, reason)) as caught:
+        compiled(cpu.make_simulate, element, identity, 2, "float32", False)
+    assert caught.value.__cause__ is not None  # where numba says all
+
+
+@pytest.mark.parametrize(("element", "reason"), ALWAYS + ON_GPUS)
+def test_on_gpus(element, reason):
+    with pytest.raises(TypeError, match=said(element, reason)):
+        cuda_ptx.ptx(cuda.make_simulate, (element, identity, 2, "float32", False))
+
+
+def make_larger(element, real):
+    def larger(x, y, out):
+        i = cuda.cuda.threadIdx.x
+        out[i] = element(x[i], y[i])
+
+    R = cuda.types.CPointer(getattr(cuda.types, real))
+    return larger, cuda.types.void(R, R, R)
+
+
+@pytest.mark.parametrize("real", ["float32", "float64"])
+@pytest.mark.parametrize("element", [maximum, minimum])
+def test_ours_keep_nan(element, real):
+    some = np.array([np.nan, 0, -0.0, 1, -1, np.inf], real)
+    x, y = (a.ravel().copy() for a in np.meshgrid(some, some))
+    out = np.zeros_like(x)
+    ptx_machine.run((make_larger, (element, real), x.size), 1, x, y, out)
+    wanted = [element(a, b) for a, b in zip(x, y, strict=True)]
+    assert out.tobytes() == np.array(wanted, real).tobytes()
+    assert np.isnan(out).sum() == 11
+
+
+def test_functions_that_numba_does_not_inline():
+    @inline
+    def step(x, z, coefficients):
+        return x + squared(coefficients[0])
+
+    out, x0 = np.zeros((5, 3), np.float32), np.ones(1, np.float32)
+    coefficients = np.arange(10, dtype=np.float32)
+    case = cuda.make_simulate, (step, identity, 2, "float32", False), cuda.THREADS
+    ptx_machine.run(case, 1, out, 3, 5, 3, 0, 0, 0, x0, coefficients)
+    assert out.tolist() == np.repeat(1 + np.cumsum(coefficients[::2] ** 2), 3).reshape(5, 3).tolist()
