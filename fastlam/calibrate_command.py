@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import warnings
@@ -110,11 +111,15 @@ def calibrate(
 def _process(kind: str, given: dict[str, float | None]) -> fastlam.Process:
     """The diffusion with these parameters, None for its own default."""
     made = PROCESSES[kind]
-    accepted = made().parameters()
-    for name, value in given.items():
-        if value is not None and name not in accepted:
+    accepted = {field.name: field for field in dataclasses.fields(made)}
+    values = {name: value for name, value in given.items() if value is not None}
+    for name in values:
+        if name not in accepted:
             raise ValueError(f"--{name} is no parameter of {kind}, which has {', '.join(accepted)}")
-    return made(**{name: value for name, value in given.items() if value is not None})
+    for name, field in accepted.items():
+        if field.default is dataclasses.MISSING and name not in values:
+            raise ValueError(f"{kind} needs --{name}, which has no default")
+    return made(**values)
 
 
 def _check_learn(names: tuple[str, ...], process: fastlam.Process) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 import fastlam
+from fastlam import calibrate_command
 from fastlam.data import save_paths
 
 TIMES = np.arange(1, 21) * 0.1
@@ -155,6 +157,22 @@ def test_a_failure_is_one_line(fastlam_, tmp_path, targets, arguments, code, mes
     assert message in stderr
     assert stderr.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@dataclass(frozen=True)
+class WithoutDefault(fastlam.Brownian):
+    """A process whose drift has no default."""
+
+    mu: float = field()
+
+
+def test_parameters_without_a_default(fastlam_, monkeypatch, targets):
+    monkeypatch.setitem(calibrate_command.PROCESSES, "brownian", WithoutDefault)
+    code, _, stderr = fastlam_(*K)
+    assert (code, stderr) == (2, "fastlam calibrate: error: brownian needs --mu, which has no default\n")
+    code, stdout, _ = fastlam_(*K, "--mu", 0, "--sigma", 0.3, "--x0", 1, "--lam", 0.25, *SMALL)
+    assert code == 0
+    assert "WithoutDefault" in stdout
 
 
 def test_the_readme_tells_what_it_prints(fastlam_):
