@@ -6,26 +6,16 @@ do what it must not. A statement that is not known is refused: nothing is passed
 """
 
 import re
-import struct
 
-SPECIAL = ("%tid.x", "%ctaid.x", "%ctaid.y", "%nctaid.x", "%nctaid.y", "%ntid.x")
+from ptx_arithmetic import Arithmetic
+from ptx_values import SPECIAL, bits, llvm_type
+
 # The words of `context`: addresses, but for the last two.
 CONTEXT = ("parameters", "shared", "exchange", "ranges", "fault", "n_ranges", "off")
-KINDS = {"pred", "f32", "f64", *(f"{sign}{size}" for sign in "bsu" for size in (16, 32, 64))}
-WHOLE = {"rmi": "floor", "rpi": "ceil", "rzi": "trunc", "rni": "roundeven"}  # to a whole number
-WIDTHS = {"%p": 1, "%rs": 16, "%r": 32, "%f": 32, "%rd": 64, "%fd": 64}  # of registers
 DONE, FAULT = -1, -2
 BLOCK, WARP = 1, 2  # who waits at a point
 
-INTEGER = ("add", "sub", "and", "or", "xor")
-FLOAT = {"add.rn": "fadd", "sub.rn": "fsub"}
-FLOAT_CALL = {"fma.rn": "fma", "sqrt.rn": "sqrt"}
-COMPARED = {"s": "slt sle sgt sge", "u": "ult ule ugt uge", "b": "ult ule ugt uge"}
-NEAR = {"f32": 2.0**-22.9, "f64": 2.0**-20}  # the part that `rsqrt.approx` may be off by: the ISA's; kernels/root.py's
-
 HEAD = """
-declare i128 @llvm.umin.i128(i128, i128)
-
 define i1 @within(ptr %context, i64 %address, i64 %size) {
   %ranges.at = getelementptr i64, ptr %context, i64 RANGES
   %ranges = load ptr, ptr %ranges.at
@@ -57,25 +47,12 @@ no:
 """.replace("N_RANGES", str(CONTEXT.index("n_ranges"))).replace("RANGES", str(CONTEXT.index("ranges")))
 
 
-def llvm_type(kind):
-    """Of a type of PTX: f32 to float, u64 to i64."""
-    bits(kind)
-    return {"f32": "float", "f64": "double", "pred": "i1"}.get(kind) or f"i{kind[1:]}"
-
-
-def bits(kind):
-    """Of a type: those of 8 are refused, whose loads fill wider registers."""
-    if kind not in KINDS:
-        raise ValueError(f"a type that is not known: {kind}")
-    return 1 if kind == "pred" else int(kind[1:])
-
-
-class Code:
+class Code(Arithmetic):
     """The text of `run`, and at which points threads wait: BLOCK or WARP of each."""
 
     def __init__(self, kernel):
-        self.kernel, self.lines, self.count, self.points, self.open = kernel, [], 0, [], True
-        self.declared = set()
+        super().__init__(kernel)
+        self.points = []
         for line, statement in enumerate(kernel.body):
             self.line = line
             if isinstance(statement, str):
@@ -102,36 +79,6 @@ class Code:
         head = "define i32 @run(ptr noalias %thread, ptr noalias %context, i32 %entry)"
         return f"{HEAD}{declared}\n{head} {{\n{body}\n}}\n"
 
-    # Blocks
-
-    def emit(self, line):
-        self.lines.append(f"  {line}")
-
-    def new(self, value):
-        self.count += 1
-        self.emit(f"%v{self.count} = {value}")
-        return f"%v{self.count}"
-
-    def label(self, name):
-        if self.open:
-            self.emit(f"br label %{name}")
-        self.lines.append(f"{name}:")
-        self.open = True
-
-    def fresh(self):
-        self.count += 1
-        return f"block{self.count}"
-
-    def end(self, line):
-        self.emit(line)
-        self.open = False
-
-    def named(self, label):
-        return "label." + label.strip("$")
-
-    def branch(self, condition, then, otherwise):
-        self.end(f"br i1 {condition}, label %{then}, label %{otherwise}")
-
     def guarded(self, statement):
         if not self.open:
             self.label(self.fresh())  # nothing comes here
@@ -145,255 +92,11 @@ class Code:
         self.label(otherwise)
         return None
 
-    # Operands
-
-    def place(self, name):
-        if name in SPECIAL:
-            return f"%at{SPECIAL.index(name)}"
-        if name not in self.kernel.registers:
-            raise NotImplementedError(f"PTX that is not known: the register {name}")
-        return f"%at{len(SPECIAL) + self.kernel.registers[name]}"
-
-    def value(self, operand, kind):
-        """An operand as a value of a type of PTX: of a register so many of its low bits."""
-        if operand.startswith("%"):
-            return self.new(f"load {llvm_type(kind)}, ptr {self.place(operand)}")
-        if found := re.fullmatch(r"0[fd]([0-9A-Fa-f]{8,16})", operand):
-            number = int(found[1], 16)
-            value = struct.unpack("<f", struct.pack("<I", number))[0] if kind == "f32" else number
-            return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0] if kind == 'f32' else number:016X}"
-        if operand in self.kernel.shared:
-            return str(self.kernel.shared[operand][0])
-        number = int(operand.rstrip("U"), 0) % 2 ** bits(kind)
-        return str(number)
-
-    def put(self, operand, kind, value):
-        """Write a register of just this width."""
-        if operand != "_":
-            named = re.fullmatch(r"(%[a-z]+)\d+", operand)  # those of a scope have names of any kind
-            if named and WIDTHS[named[1]] != bits(kind):
-                raise ValueError(f"{operand} is not as wide as {kind}")
-            self.emit(f"store {llvm_type(kind)} {value}, ptr {self.place(operand)}")
-
-    def values(self, operands, kind):
-        return [self.value(operand, kind) for operand in operands]
-
-    def parts(self, operand):
-        return [part.strip() for part in operand.strip("{}").split(",")]
-
-    # Statements
-
     def statement(self, statement):
         try:
-            self.known_statement(statement)
+            getattr(self, f"do_{statement.words[0]}", self.operation)(statement.words, *statement.operands)
         except (IndexError, KeyError, TypeError, ValueError) as error:
             raise NotImplementedError(f"PTX that is not known: {statement.text}") from error
-
-    def known_statement(self, statement):
-        words, operands = statement.words, statement.operands
-        name, kind = words[0], words[-1]
-        method = getattr(self, f"do_{name}", None)
-        if method is not None:
-            return method(words, *operands)
-        operation, d, rest = ".".join(words[:-1]), operands[0], operands[1:]
-        t = llvm_type(kind)
-        if kind in ("f32", "f64") and operation in FLOAT:
-            a, b = self.values(rest, kind)
-            return self.put(d, kind, self.new(f"{FLOAT[operation]} {t} {a}, {b}"))
-        if kind in ("f32", "f64") and operation in FLOAT_CALL:
-            return self.put(d, kind, self.call(FLOAT_CALL[operation], kind, self.values(rest, kind)))
-        if kind not in ("f32", "f64") and operation in INTEGER:
-            a, b = self.values(rest, kind)
-            return self.put(d, kind, self.new(f"{operation} {t} {a}, {b}"))
-        raise NotImplementedError(f"PTX that is not known: {statement.text}")
-
-    def call(self, name, kind, arguments):
-        t = llvm_type(kind)
-        full = f"@llvm.{name}.{kind if kind[0] == 'f' else t}"
-        self.declared.add(f"declare {t} {full}({', '.join([t] * len(arguments))})")
-        return self.new(f"call {t} {full}({', '.join(f'{t} {a}' for a in arguments)})")
-
-    def do_min(self, words, d, a, b):
-        name, kind = words
-        values, t = self.values((a, b), kind), llvm_type(kind)
-        if kind[0] != "f":
-            return self.put(d, kind, self.call(f"{kind[0]}{name}", kind, values))
-        chosen = self.call(f"{name}num", kind, values)
-        same = self.new(f"fcmp oeq {t} {values[0]}, {values[1]}")  # 0 and -0 are, of which -0 is the smaller
-        whole = [self.new(f"bitcast {t} {value} to i{bits(kind)}") for value in values]
-        both = self.new(f"{'or' if name == 'min' else 'and'} i{bits(kind)} {whole[0]}, {whole[1]}")
-        zero = self.new(f"bitcast i{bits(kind)} {both} to {t}")
-        return self.put(d, kind, self.new(f"select i1 {same}, {t} {zero}, {t} {chosen}"))
-
-    do_max = do_min
-
-    def do_neg(self, words, d, a):
-        (_, kind), t = words, llvm_type(words[1])
-        value = self.value(a, kind)
-        self.put(d, kind, self.new(f"fneg {t} {value}" if kind[0] == "f" else f"sub {t} 0, {value}"))
-
-    def do_abs(self, words, d, a):
-        (_, kind), t = words, llvm_type(words[1])
-        value = self.value(a, kind)
-        if kind[0] == "f":
-            return self.put(d, kind, self.call("fabs", kind, [value]))
-        minus = self.new(f"sub {t} 0, {value}")
-        return self.put(d, kind, self.call("smax", kind, [value, minus]))
-
-    def do_not(self, words, d, a):
-        self.put(d, words[1], self.new(f"xor {llvm_type(words[1])} {self.value(a, words[1])}, -1"))
-
-    def do_rcp(self, words, d, a):
-        _, _, kind = self.known(words, "rn", 3)
-        t = llvm_type(kind)
-        self.put(d, kind, self.new(f"fdiv {t} 1.0, {self.value(a, kind)}"))
-
-    def known(self, words, second, length):
-        if words[1] != second or len(words) != length:
-            raise NotImplementedError(f"PTX that is not known: {'.'.join(words)}")
-        return words
-
-    def do_div(self, words, d, a, b):
-        kind = words[-1]
-        operation = {"f": "fdiv", "s": "sdiv", "u": "udiv"}[kind[0]]
-        if kind[0] == "f":
-            self.known(words, "rn", 3)
-        a, b = self.values((a, b), kind)
-        self.put(d, kind, self.new(f"{operation} {llvm_type(kind)} {a}, {b}"))
-
-    def do_rem(self, words, d, a, b):
-        a, b = self.values((a, b), words[1])
-        self.put(d, words[1], self.new(f"{words[1][0]}rem {llvm_type(words[1])} {a}, {b}"))
-
-    def do_mul(self, words, d, a, b):
-        _, part, kind = words
-        a, b = self.values((a, b), kind)
-        if part == "rn":
-            return self.put(d, kind, self.new(f"fmul {llvm_type(kind)} {a}, {b}"))
-        if part == "lo":
-            return self.put(d, kind, self.new(f"mul {llvm_type(kind)} {a}, {b}"))
-        n = bits(kind)
-        wide = self.new(f"mul i{2 * n} {self.widened(a, kind, 2 * n)}, {self.widened(b, kind, 2 * n)}")
-        if part == "wide":
-            return self.put(d, f"b{2 * n}", wide)
-        self.known(words, "hi", 3)
-        return self.put(d, kind, self.new(f"trunc i{2 * n} {self.new(f'lshr i{2 * n} {wide}, {n}')} to i{n}"))
-
-    def widened(self, value, kind, n):
-        extend = "sext" if kind[0] == "s" else "zext"
-        return self.new(f"{extend} {llvm_type(kind)} {value} to i{n}")
-
-    def do_mad(self, words, d, a, b, c):
-        _, _, kind = self.known(words, "lo", 3)
-        t = llvm_type(kind)
-        a, b, c = self.values((a, b, c), kind)
-        self.put(d, kind, self.new(f"add {t} {self.new(f'mul {t} {a}, {b}')}, {c}"))
-
-    def do_shl(self, words, d, a, count):
-        """By the width of the type and more, nothing is left, or the sign alone."""
-        kind, n = words[1], bits(words[1])
-        value, count = self.value(a, kind), self.value(count, "u32")
-        wide = self.new(f"{'sext' if kind[0] == 's' else 'zext'} i{n} {value} to i128")
-        count = self.new(f"call i128 @llvm.umin.i128(i128 {self.new(f'zext i32 {count} to i128')}, i128 {n})")
-        operation = "shl" if words[0] == "shl" else "ashr" if kind[0] == "s" else "lshr"
-        self.put(d, kind, self.new(f"trunc i128 {self.new(f'{operation} i128 {wide}, {count}')} to i{n}"))
-
-    do_shr = do_shl
-
-    def do_bfi(self, words, d, a, b, start, length):
-        kind, n = words[1], bits(words[1])
-        mask = (2 ** int(length) - 1) << int(start)
-        shifted = self.new(f"shl i{n} {self.value(a, kind)}, {int(start)}")
-        inserted = self.new(f"and i{n} {shifted}, {mask}")
-        kept = self.new(f"and i{n} {self.value(b, kind)}, {2**n - 1 - mask}")
-        self.put(d, kind, self.new(f"or i{n} {inserted}, {kept}"))
-
-    def do_setp(self, words, d, a, b):
-        _, test, kind = words
-        a, b = self.values((a, b), kind)
-        if kind[0] == "f":
-            if test in ("num", "nan"):
-                test = {"num": "ord", "nan": "uno"}[test]
-            elif test[:2] in ("eq", "ne", "lt", "le", "gt", "ge"):
-                test = f"u{test[:2]}" if test.endswith("u") else f"o{test}"
-            else:
-                raise ValueError(f"a comparison that is not known: {test}")
-            return self.put(d, "pred", self.new(f"fcmp {test} {llvm_type(kind)} {a}, {b}"))
-        signs = dict(zip(("lt", "le", "gt", "ge"), COMPARED[kind[0]].split(), strict=True))
-        return self.put(d, "pred", self.new(f"icmp {signs.get(test, test)} {llvm_type(kind)} {a}, {b}"))
-
-    def do_selp(self, words, d, a, b, p):
-        kind, t = words[1], llvm_type(words[1])
-        a, b = self.values((a, b), kind)
-        self.put(d, kind, self.new(f"select i1 {self.value(p, 'pred')}, {t} {a}, {t} {b}"))
-
-    def do_mov(self, words, d, a):
-        kind = words[1]
-        if d.startswith("{"):
-            parts = self.parts(d)
-            n = bits(kind) // len(parts)
-            value = self.value(a, f"b{bits(kind)}")
-            for k, part in enumerate(parts):
-                shifted = self.new(f"lshr i{bits(kind)} {value}, {k * n}")
-                self.put(part, f"b{n}", self.new(f"trunc i{bits(kind)} {shifted} to i{n}"))
-        elif a.startswith("{"):
-            parts, total = self.parts(a), "0"
-            n = bits(kind) // len(parts)
-            for k, part in enumerate(parts):
-                wide = self.new(f"zext i{n} {self.value(part, f'b{n}')} to i{bits(kind)}")
-                total = self.new(f"or i{bits(kind)} {total}, {self.new(f'shl i{bits(kind)} {wide}, {k * n}')}")
-            self.put(d, f"b{bits(kind)}", total)
-        else:
-            self.put(d, kind, self.value(a, kind))
-
-    def do_cvta(self, words, d, a):
-        self.put(d, words[-1], self.value(a, words[-1]))
-
-    def do_cvt(self, words, d, a):
-        *modes, to, source = words[1:]
-        value, t, s = self.value(a, source), llvm_type(to), llvm_type(source)
-        both = to[0] + source[0]
-        if len(modes) == 1 and modes[0] in WHOLE and source[0] == "f":
-            value = self.call(WHOLE[modes[0]], source, [value])
-            if to == source:
-                return self.put(d, to, value)
-            if to[0] == "f":
-                raise ValueError("a change of type too")
-            name = f"@llvm.fpto{'s' if to[0] == 's' else 'u'}i.sat.{t}.{source}"  # as on a card: NaN to 0, ends kept
-            self.declared.add(f"declare {t} {name}({s})")
-            return self.put(d, to, self.new(f"call {t} {name}({s} {value})"))
-        if both == "ff" and modes == (["rn"] if to == "f32" else []):
-            operation = "fptrunc" if to == "f32" else "fpext"
-        elif both in ("fs", "fu") and modes == ["rn"]:
-            operation = "sitofp" if source[0] == "s" else "uitofp"
-        elif both[0] in "sub" and both[1] in "sub" and not modes:
-            wider = bits(to) - bits(source)
-            if wider == 0:
-                return self.put(d, to, value)
-            operation = "trunc" if wider < 0 else "sext" if source[0] == "s" else "zext"
-        else:
-            raise NotImplementedError(f"PTX that is not known: {'.'.join(words)}")
-        return self.put(d, to, self.new(f"{operation} {s} {value} to {t}"))
-
-    def do_rsqrt(self, words, d, a):
-        """Off by a share of what it may be off by; of a float64 only the upper halves are read and written.
-
-        Numbers that `ftz` would flush are left as they are.
-        """
-        kind = words[-1]
-        if words[1:-1] != ("approx", "ftz"):
-            raise NotImplementedError(f"PTX that is not known: {'.'.join(words)}")
-        value = self.value(a, kind)
-        wide = self.new(f"fpext float {value} to double") if kind == "f32" else self.upper(value)
-        right = self.new(f"fdiv double 1.0, {self.call('sqrt', 'f64', [wide])}")
-        part = struct.unpack("<Q", struct.pack("<d", NEAR[kind]))[0]
-        factor = self.new(f"fadd double 1.0, {self.new(f'fmul double %off, 0x{part:016X}')}")
-        near = self.new(f"fmul double {right}, {factor}")
-        self.put(d, kind, self.new(f"fptrunc double {near} to float") if kind == "f32" else self.upper(near))
-
-    def upper(self, value):
-        whole = self.new(f"bitcast double {value} to i64")
-        return self.new(f"bitcast i64 {self.new(f'and i64 {whole}, -4294967296')} to double")
 
     # Memory
 

@@ -14,7 +14,8 @@ import ptx_text
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
-from ptx_code import BLOCK, CONTEXT, DONE, FAULT, SPECIAL, WARP, Code
+from ptx_code import BLOCK, CONTEXT, DONE, FAULT, WARP, Code
+from ptx_values import SPECIAL
 
 from fastlam.kernels import cuda_ptx
 
