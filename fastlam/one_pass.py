@@ -15,7 +15,7 @@ from fastlam.devices import gpu_part
 from fastlam.elements import Dynamics, Payoff
 from fastlam.kernels import cpu
 from fastlam.kernels.cpu_coefficients import make_coefficients
-from fastlam.kernels.cpu_simulate_mean import make_simulate_mean
+from fastlam.kernels.cpu_simulate_mean import make_simulate_mean, make_standard_errors
 from fastlam.kernels.identity import no_tangents
 from fastlam.kernels.launch import compiled
 from fastlam.parameters import check_value
@@ -165,9 +165,10 @@ def _check_values(name: str, dynamics: Dynamics, payoff: Payoff, theta: np.ndarr
 
 def _stderr(squares: np.ndarray, mean: np.ndarray, n: int) -> np.ndarray:
     """Standard error of the mean of n values, of which these are the sum of squares and the mean, about any point."""
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # of one alone: NaN
-        variance: np.ndarray = np.maximum(squares - n * mean**2, 0.0) / np.float64(n - 1)
-        return np.sqrt(variance / n)
+    about, mean, errors = np.ascontiguousarray(squares), np.ascontiguousarray(mean), np.empty(len(mean))
+    kernel = compiled(make_standard_errors)
+    kernel(about.ctypes.data, mean.ctypes.data, float(n), errors.ctypes.data, len(mean))
+    return errors
 
 
 class _Launch:

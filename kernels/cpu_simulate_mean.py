@@ -10,6 +10,7 @@ from numba import carray, njit, types
 from .cpu import F64, LANES, TILE, U32, U64, WORDS, I, make_noise
 from .cpu_leaf import make_add, make_leaf, make_seen, make_spread
 from .memory import claim, load, pointer, stack, stopped, store
+from .standard_error import standard_error
 
 LOOK = 1024  # times after which a tile looks whether it is given up
 
@@ -121,3 +122,15 @@ def make_simulate_mean(path, tangents, functional, slopes, sizes, dtype, antithe
 
     U = types.uint64
     return simulate_mean, types.boolean(I, I, I, I, I, I, I, I, U, U, U, I, I, I, I, I, I, I)
+
+
+def make_standard_errors():
+    """errors[j] = the standard error of the mean of n values, with these sums of squares and means about any point."""
+
+    def fill(squares, means, n, errors, n_times):
+        about, mean = carray(pointer(squares, F64), (n_times,)), carray(pointer(means, F64), (n_times,))
+        answer = carray(pointer(errors, F64), (n_times,))
+        for j in range(n_times):
+            answer[j] = standard_error(about[j], mean[j], n)
+
+    return fill, types.void(I, I, types.float64, I, I)

@@ -1,11 +1,10 @@
 """The tree of additions of `cpu.make_mean` on GPUs: lanes of a leaf fold in a block of threads, leaves by levels."""
 
-import math
-
 from numba import config, types
 
 from .cpu import LANES
-from .cuda import F64, I64, THREADS, U32, D, I, cuda, device
+from .cuda import I64, THREADS, U32, D, I, cuda, device
+from .standard_error import standard_error
 
 WARP = 32
 ALL = 0xFFFFFFFF  # threads of a warp
@@ -99,9 +98,6 @@ def make_table(n_terms, spread):
             for term in range(1, n_added):
                 table[(row + term - 1) * n_times + j] = sums[j * n_terms + term] / n_paths
             if spread:
-                mean -= shift[j]
-                variance = sums[j * n_terms + n_added] - n_units * (mean * mean)
-                variance = (F64(0) if variance < 0 else variance) / (n_units - 1)
-                table[last * n_times + j] = math.sqrt(variance / n_units)
+                table[last * n_times + j] = standard_error(sums[j * n_terms + n_added], mean - shift[j], n_units)
 
     return fill, types.void(D, I, types.float64, types.float64, D, D, I, I)
