@@ -6,7 +6,7 @@ The elements are those of cpu_coefficients.py.
 import numpy as np
 from numba import njit, types
 
-from .cuda import F64, I64, THREADS, D, I, cuda, make_load, make_store
+from .cuda import F64, I64, THREADS, D, I, cuda, make_cast, make_load, make_store
 from .memory import exactly
 
 NUMBERS = 8  # that one launch brings
@@ -20,15 +20,16 @@ def make_coefficients(coefficients, n_values, least, picks, dtype):
     """
     store, pick, sound = make_store(len(picks)), _make_pick_of(n_values, picks), _make_sound(least)
     load_theta, load_all = make_load(len(least) - 1), make_load(len(least))
+    cast, unsound = make_cast(len(picks), F64), (np.nan,) * len(picks)
 
     def fill(times, n_times, parameters, values):
         j = I64(cuda.blockIdx.x) * THREADS + cuda.threadIdx.x
         if j < n_times:
             t = times[j - 1] if j > 0 else F64(0)
             dt = times[j] - t
-            if not (0 < dt < np.inf or (j == 0 and dt == 0)) or not sound(load_all(parameters, 0, 1)):
-                dt = F64(np.nan)
-            store(values, j * len(picks), 1, pick(coefficients(t, dt, load_theta(parameters, 0, 1))))
+            found = cast(pick(coefficients(t, dt, load_theta(parameters, 0, 1))))
+            increases = 0 < dt < np.inf or (j == 0 and dt == 0)
+            store(values, j * len(picks), 1, found if increases and sound(load_all(parameters, 0, 1)) else unsound)
 
     return fill, types.void(D, I, D, types.CPointer(getattr(types, dtype)))
 

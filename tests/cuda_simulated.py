@@ -8,12 +8,14 @@ import sys
 
 import numpy as np
 from cuda_cases import FUNCTIONALS, PROCESSES, coefficient_slopes, coefficients, mean, simulate, simulate_mean
-from numba import cuda
+from numba import cuda, njit
 
 import fastlam
 from fastlam import one_pass, rows
 from fastlam.elements import record
 from fastlam.kernels import cuda_mean, cuda_tree
+from fastlam.kernels.cuda import THREADS
+from fastlam.kernels.cuda_coefficients import make_coefficients
 from fastlam.stream import Stream
 from fastlam.tree import fold_neighbours
 
@@ -87,6 +89,27 @@ def check_bad_input():
         got = np.zeros(6)
         run(coefficients("brownian", "float64"), 1, TIMES[:3], 3, np.array(values), got)
         assert np.isnan(got).all()
+
+
+@njit(inline="always")
+def labelled(t, dt, parameters):
+    """Coefficients that are parameters, whatever the times are."""
+    phi, sigma = parameters
+    return 1, phi, sigma
+
+
+def check_bad_input_that_no_coefficient_sees():
+    for times, values, good in (
+        ([1, 3, 5], [0.9, 0.3, 0], [1, 1, 1]),
+        ([1, 3, 2], [0.9, 0.3, 0], [1, 1, 0]),
+        ([1, 3, 5], [0.9, -0.3, 0], [0, 0, 0]),
+        ([1, 3, 5], [np.inf, 0.3, 0], [0, 0, 0]),
+    ):
+        got = np.zeros(12)
+        case = make_coefficients, (labelled, 3, (None, 0.0, None), (2, -1, 0, 1), "float64"), THREADS
+        run(case, 1, np.array(times, float), 3, np.array(values, float), got)
+        wanted = [[values[1], 0, 1, values[0]] if is_good else [np.nan] * 4 for is_good in good]
+        np.testing.assert_array_equal(got.reshape(3, 4), wanted)
 
 
 def check_simulate_mean(process, functional, dtype, wanted, n, antithetic=False, stderr=False, times=TIMES):
@@ -186,6 +209,7 @@ CASES = {
     ],
     "coefficients": lambda: [check_coefficients("ornstein_uhlenbeck", dtype) for dtype in ("float32", "float64")],
     "bad input": check_bad_input,
+    "bad input unseen": check_bad_input_that_no_coefficient_sees,
     "two tiles": lambda: check_simulate_mean("brownian", "square", "float32", (), 1100),
     "gradients": lambda: check_simulate_mean("brownian", "square", "float32", (0, 1, 2), 140),
     "standard error": lambda: check_simulate_mean("geometric_brownian", "square", "float64", (1,), 140, False, True),

@@ -56,7 +56,7 @@ def test_elements_that_answer_in_float64(backwards, monkeypatch):
         cuda_simulated.check_simulate_mean("wide", "square", "float32", (0, 1, 2), 1100, False, stderr, TIMES)
 
 
-@pytest.mark.parametrize("case", ["bad input", "slopes", "fold"])
+@pytest.mark.parametrize("case", ["bad input", "bad input unseen", "slopes", "fold"])
 def test_others(case, backwards):
     cuda_simulated.CASES[case]()
 
