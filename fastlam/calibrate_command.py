@@ -111,7 +111,7 @@ def calibrate(
 def _process(kind: str, given: dict[str, float | None]) -> fastlam.Process:
     """The diffusion with these parameters, None for its own default."""
     made = PROCESSES[kind]
-    accepted = {field.name: field for field in dataclasses.fields(made)}
+    accepted = {field.name: field for field in dataclasses.fields(made)}  # type: ignore[arg-type]
     values = {name: value for name, value in given.items() if value is not None}
     for name in values:
         if name not in accepted:
