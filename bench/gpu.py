@@ -188,7 +188,8 @@ def main(argv: list[str] | None = None) -> int:
         run = Run(env, document, Path(folder), start + TOTAL)
         for name in asked.stages:
             if run.limit(name) < SHORTEST:
-                run.add(name, run.limit(name), 0.0, "left out: no time was left", [])
+                left_out = "left out: no time was left"
+                run.add(name, run.limit(name), 0.0, left_out, [left_out] if name == "tests" else [])
             else:
                 STAGES[name](run)
             files = report.write(document, asked.out)  # after each: what was found stays, whatever happens next

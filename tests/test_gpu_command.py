@@ -144,6 +144,8 @@ def test_a_stage_for_which_no_time_is_left_is_left_out(monkeypatch, tmp_path):
     code, document = commanded(monkeypatch, tmp_path, {"benchmarks": passed})
     assert (code, document["benchmarks"]) == (0, [])
     assert document["stages"][0]["said"] == "left out: no time was left"
+    code, document = commanded(monkeypatch, tmp_path, {"tests": passed})
+    assert (code, document["faults"]) == (1, ["tests: left out: no time was left"])
 
 
 def test_the_time_of_all_stages_is_bounded():

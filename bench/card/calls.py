@@ -52,7 +52,7 @@ class Call(NamedTuple):
     make: Callable[[Problem], Callable[[], Any]]
     kernel: str
     normals: int
-    moved: int
+    moved: float
 
 
 def simulate(problem: Problem) -> Callable[[], Any]:
@@ -130,5 +130,5 @@ CALLS = {
     ),
     "mean": Call("mean_square", mean, "mean", 0, 1),
     "slope": Call("mean_square, forward + backward in x", slope, "slope", 0, 2),
-    "weigh": Call("mean_square(..., index=every other row), forward + backward in x", weigh, "slope", 0, 2),
+    "weigh": Call("mean_square(..., index=every other row), forward + backward in x", weigh, "slope", 0, 1.5),
 }

@@ -96,7 +96,9 @@ def _card(facts: dict[str, str]) -> list[Missing]:
         remedy = "install one for CUDA: https://pytorch.org/get-started"
         missing.append(Missing("a torch for CUDA (this one is built for the CPU)", "nothing runs", remedy, True))
     if not torch.cuda.is_available() and (not missing or driver.startswith("not usable")):
-        remedy = f"NVIDIA's driver, new enough for torch's CUDA (CUDA driver: {driver})"
+        remedy = (
+            f"a card that CUDA_VISIBLE_DEVICES does not hide, and a driver for torch's CUDA (CUDA driver: {driver})"
+        )
         missing.append(Missing("an NVIDIA GPU that torch sees", "nothing runs", remedy, True))
     return missing
 

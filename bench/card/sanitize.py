@@ -23,7 +23,8 @@ def answers(device: str) -> Iterator[tuple[str, torch.Tensor]]:
         times = torch.arange(1, M + 1, dtype=dtype, device=device) / 8
         yield "simulate", fastlam.simulate(fastlam.Brownian(MU, SIGMA), times, N, seed=SEED, antithetic=antithetic)
         yield from one_pass(times, antithetic)
-        yield from rows(torch.linspace(-1, 1, 5 * 2100, dtype=dtype, device=device).reshape(5, 2100))
+        for n in (2100, 33_001):  # of one block of threads, and of two
+            yield from rows(torch.linspace(-1, 1, 5 * n, dtype=dtype, device=device).reshape(5, n))
 
 
 def one_pass(times: torch.Tensor, antithetic: bool) -> Iterator[tuple[str, torch.Tensor]]:
