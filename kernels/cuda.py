@@ -2,9 +2,9 @@
 
 Each `make_*` gives (kernel, signature), and after these numbers of blocks that shall find room in a multiprocessor, of
 which `cuda_launch.cubin` takes the largest that it can have.
-Arrays come as pointers; strides count elements; nothing is checked. In numba's simulator pointers are arrays and what
-is compiled here runs as Python: `device` functions touch memory, elements none, and a float32 that an element returns
-comes as a Python float, so that it is made `real` again.
+Arrays come as pointers; strides count elements; nothing is checked. `device` functions are the loops' own parts. In
+numba's simulator pointers are arrays, kernels and `device` functions run as Python, and elements compiled for the CPU:
+a float32 that one returns comes as a Python float, so that it is made `real` again.
 """
 
 import numpy as np

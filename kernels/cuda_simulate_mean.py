@@ -17,18 +17,15 @@ MOST_BYTES = 24 * 1024  # of lanes: several blocks shall find room
 ROOMS = 3, 4, 5, 6, 8  # blocks that shall find room in a multiprocessor
 EXCHANGE_BYTES = 8 * LANES * BLOCK  # of what neighbours tell each other
 
-if config.ENABLE_CUDASIM:  # which has no warps
+SIMULATED = bool(config.ENABLE_CUDASIM)
 
-    @device
-    def sync_pair():
-        """Wait for the threads of a warp."""
+
+@device
+def sync_pair():
+    """Wait for the threads of a warp, in the simulator, which has none, for those of the block."""
+    if SIMULATED:
         cuda.syncthreads()
-
-else:
-
-    @device
-    def sync_pair():
-        """Wait for the threads of a warp."""
+    else:
         cuda.syncwarp()
 
 
