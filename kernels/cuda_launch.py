@@ -18,6 +18,7 @@ from .launch import once
 SHARED = re.compile(r"\.shared \.align \d+ \.b8 \w+\[(\d+)\]")
 REGISTER_FILE = 2**16  # of a multiprocessor
 LEGACY = 1  # the driver's name for stream 0, by which every cuda.core knows it
+WHICH = "GPUs are Turing (sm_75) or newer, and of those that the toolkit's nvJitLink knows"
 GROWTH = 1.03  # of code, at most, from one number of blocks to the next
 
 _streams: dict[int, Any] = {}
@@ -77,19 +78,22 @@ def fitting(registers: int, threads: int) -> int:
 
 
 def _assembled(text: str, arch: str) -> Cubin:
-    options = [arch, "-Xptxas=-v"]
+    options, code = [arch, "-Xptxas=-v"], text.encode()
     try:
         linker = nvjitlink.create(len(options), options)
+    except nvjitlink.nvJitLinkError as error:
+        raise RuntimeError(f"no kernel is assembled for {arch} ({error}): {WHICH}") from error
     except RuntimeError as error:  # of cuda.pathfinder, which looks for it
         raise ImportError(f"nvJitLink, the toolkit's assembler, is not found ({error}): {REMEDY}") from error
     try:
-        nvjitlink.add_data(linker, nvjitlink.InputType.PTX, text.encode(), len(text), "kernel")
         try:
+            nvjitlink.add_data(linker, nvjitlink.InputType.PTX, code, len(code), "kernel")
             nvjitlink.complete(linker)
         except nvjitlink.nvJitLinkError as error:
             log = bytearray(nvjitlink.get_error_log_size(linker))
             nvjitlink.get_error_log(linker, log)
-            raise RuntimeError(f"a kernel is not assembled for {arch}: {log.decode().strip(chr(0))}") from error
+            told = log.decode().strip("\0 \n") or str(error)
+            raise RuntimeError(f"a kernel is not assembled for {arch}: {told}") from error
         made = bytearray(nvjitlink.get_linked_cubin_size(linker))
         nvjitlink.get_linked_cubin(linker, made)
         log = bytearray(nvjitlink.get_info_log_size(linker))

@@ -12,36 +12,43 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
-from numba.core.errors import NumbaError
 
 from .cuda import cuda
-from .launch import once, refusal
+from .launch import once
+from .refusal import elements, names, raises, refusal
 
-REMEDY = 'pip install "fastlam[cuda13]" (or [cuda12]), or set CUDA_HOME to a CUDA toolkit that has nvvm/'
+REMEDY = (
+    'pip install "fastlam[cuda13]" (or [cuda12]), or set CUDA_HOME to a CUDA toolkit, 12.3 or newer, that has nvvm/'
+)
 OLDEST = (7, 5)
 ROW_STACK = "row_stack"
 HEAD = re.compile(r"(\.entry\s[^{]*?^\))\s*\{", re.MULTILINE)  # of the kernel, which functions may stand before
 ENVIRONMENTS = re.compile(r"^\.common \.global .* _ZN08NumbaEnv\w+;\n", re.MULTILINE)  # which nothing reads
-LOSES_NAN = re.compile(r"^\s*(max|min)\.f(32|64)\b", re.MULTILINE)  # root.py has one inside a line
+LOSES_NAN = re.compile(r"\b__nv_f(max|min)f?\b")  # as numba writes them; NVVM makes such of selections that lose none
 
 
 @once
 def ptx(make: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, tuple[int, ...]]:
-    """The kernel that `make(*arguments)` describes, and the numbers of its blocks that shall find room."""
+    """The kernel that `make(*arguments)` describes, and the numbers of its blocks that shall find room.
+
+    TypeError for elements that do not compile, or would not do there what they do on the CPU.
+    """
+    for element in elements(arguments):
+        if raises(element):
+            raise TypeError(f"the element {names([element])} raises, of which no GPU tells: have it return NaN instead")
     function, signature, *rooms = make(*arguments)
     named = {"cc": OLDEST, "device": False, "abi": "numba", "output": "ptx"}
-    try:
-        with _row_stack(), _for_the_oldest(), _contraction_off():
-            text = ENVIRONMENTS.sub("", cuda.compile(function, signature, **named)[0])
-    except NumbaError as error:
-        raise TypeError(refusal(arguments, str(error))) from error
-    except KeyError as error:  # of functions of NumPy
-        raise TypeError(refusal(arguments, f"numba-cuda does not know {error}")) from error
-    except ImportError as error:
-        raise ImportError(f"numba-cuda does not find NVVM, the toolkit's compiler ({error}): {REMEDY}") from error
-    if LOSES_NAN.search(text):
-        raise TypeError(refusal(arguments, "max and min lose NaN on GPUs, those of kernels.selection do not"))
-    return text, tuple(rooms)
+    with _row_stack(), _for_the_oldest(), _contraction_off() as modules:
+        try:
+            text = cuda.compile(function, signature, **named)[0]
+        except ImportError as error:
+            raise ImportError(f"numba-cuda does not find NVVM, the toolkit's compiler ({error}): {REMEDY}") from error
+        except Exception as error:  # of numba's, which has no one root
+            raise TypeError(refusal(arguments, error)) from error
+    if any(LOSES_NAN.search(module) for module in modules):
+        lost = "max or min of two floats, which lose NaN on GPUs: fastlam.kernels.selection has maximum and minimum"
+        raise TypeError(f"one of the elements {names(arguments)} calls {lost}")
+    return ENVIRONMENTS.sub("", text), tuple(rooms)
 
 
 def with_room(text: str, threads: int, blocks: int) -> str:
@@ -56,19 +63,22 @@ def with_room(text: str, threads: int, blocks: int) -> str:
 
 
 @contextlib.contextmanager
-def _contraction_off() -> Iterator[None]:
-    """What this thread compiles meanwhile: numba has no option for it, NVVM has. RuntimeError if NVVM was not told."""
+def _contraction_off() -> Iterator[list[str]]:
+    """What this thread compiles meanwhile, given to NVVM, which has an option for it that numba has not.
+
+    RuntimeError if NVVM was given nothing.
+    """
     from numba.cuda.cudadrv import nvvm  # now: numba's simulator has none
 
-    compile_ir, told = nvvm.compile_ir, []
+    compile_ir, seen = nvvm.compile_ir, list[str]()
 
     def uncontracted(modules: Any, **options: Any) -> Any:
-        told.append(options)
+        seen.extend(modules)
         return compile_ir(modules, **options | {"fma": False})
 
     with _stand_in(nvvm, "compile_ir", uncontracted):
-        yield
-    if not told:
+        yield seen
+    if not seen:
         raise RuntimeError("this numba-cuda does not let contraction be turned off: take another version of it")
 
 

@@ -6,11 +6,12 @@ What a kernel is made of is made once too, and kept: made anew it would be anoth
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from numba import njit
-from numba.core.errors import NumbaError
+
+from .refusal import refusal
 
 _kernels: dict[tuple[Any, ...], Callable[..., Any]] = {}
 _lock = threading.RLock()
@@ -29,8 +30,8 @@ def compiled(make: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
                 function, signature = make(*arguments)
                 try:
                     kernel = njit(signature, nogil=True, error_model="numpy")(function)
-                except NumbaError as error:
-                    raise TypeError(refusal(arguments, str(error))) from error
+                except Exception as error:  # of numba's, which has no one root
+                    raise TypeError(refusal(arguments, error)) from error
                 _kernels[key] = kernel
     return kernel
 
@@ -38,7 +39,8 @@ def compiled(make: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
 def once(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a function to be called once for the same arguments, of the same types: the first answer is kept.
 
-    Whatever threads ask, all get that one. It stays as long as the program runs, as the kernels made of it do.
+    Of what is within tuples the types are not looked at. Whatever threads ask, all get that answer. It stays as long as
+    the program runs, as the kernels made of it do.
     """
     answers: dict[Any, Any] = {}
 
@@ -52,30 +54,3 @@ def once(function: Callable[..., Any]) -> Callable[..., Any]:
         return answers[key]
 
     return call
-
-
-def refusal(arguments: Any, reason: str) -> str:
-    """What to say of elements that do not compile: which they are, and what numba has against them."""
-    names, taken = ", ".join(dict.fromkeys(_names(arguments))), "as njit functions of what README says they take"
-    return f"the elements {names} do not compile together, {taken}: {_cause(reason)}"
-
-
-def _cause(reason: str) -> str:
-    """The line of numba's that says what is wrong: the others say where that was noticed."""
-    lines = [line.strip() for line in reason.splitlines() if line.strip()]
-    cause = next((line for line in lines if not line.startswith(("Failed in ", "During: "))), lines[-1])
-    if cause.startswith("No implementation of "):
-        ours = (line for line in lines if "values are wanted" in line)  # of memory.exactly
-        called = (f"{cause} {line.removeprefix('>>> ')}" for line in lines if line.startswith(">>> "))
-        return next(ours, next(called, cause))
-    if cause.startswith("NameError: "):
-        return f"{cause}, or it is nothing that compiles"
-    return cause
-
-
-def _names(arguments: Any) -> Iterator[str]:
-    for argument in arguments:
-        if isinstance(argument, tuple):
-            yield from _names(argument)
-        elif callable(argument):
-            yield getattr(argument, "__qualname__", repr(argument))

@@ -87,6 +87,8 @@ def test_normals_call_no_root(name, cc):
 
 
 def make_root(element, real):
+    """Nothing but the root: what would be left out of blocks that are not whole ends before it."""
+
     def take(x, y):
         i = cuda.threadIdx.x
         y[i] = element(x[i])
@@ -164,7 +166,7 @@ def test_nothing_is_left_to_contract(name, monkeypatch):
     """Contraction would find nothing in our elements: it is off for those that users write."""
     make, arguments, _ = KERNELS[name]
     before = cuda_ptx.ptx(make, arguments)[0]
-    monkeypatch.setattr(cuda_ptx, "_contraction_off", contextlib.nullcontext)
+    monkeypatch.setattr(cuda_ptx, "_contraction_off", lambda: contextlib.nullcontext([]))
     after = cuda_ptx.ptx.__wrapped__(make, arguments)[0]  # made anew
     assert re.search(r"\b(mul|add)\.f(32|64)", after)
     for real in ("f32", "f64"):
@@ -249,6 +251,24 @@ def test_an_assembler_that_says_nothing():
 
 def test_words_are_passed_whole():
     assert cuda_launch.word(2**64 - 1).value == np.iinfo(np.uint64).max
+
+
+@pytest.mark.parametrize("cc", [(7, 0), (99, 9)])
+def test_gpus_that_are_not_known(cc):
+    make, arguments, threads = KERNELS["fold"]
+    with pytest.raises(RuntimeError, match=rf"no kernel is assembled for -arch=sm_{cc[0]}{cc[1]} .*sm_75\) or newer"):
+        cuda_launch.cubin(make, arguments, threads, cc)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(r"\.version [\d.]+", ".version 99.0"), (r"\bret;", "nothing;")],
+    ids=["newer than the assembler", "no PTX"],
+)
+def test_text_that_is_not_assembled(old, new):
+    text = re.sub(old, new, cuda_ptx.ptx(*KERNELS["fold"][:2])[0])
+    with pytest.raises(RuntimeError, match=r"(?s)a kernel is not assembled for -arch=sm_90: .*(99\.0|nothing|PTX)"):
+        cuda_launch._assembled(text, "-arch=sm_90")
 
 
 def test_a_toolkit_that_is_not_found(monkeypatch):
