@@ -44,12 +44,9 @@ class Run:
         """Seconds that a stage may take: its own limit, or what is left of the whole."""
         return max(0.0, min(LIMITS[name], self.end - self.now()))
 
-    def module(
-        self, name: str, seconds: float, module: str, *options: str, log: Path | None = None, **env: str
-    ) -> stage.Ended:
+    def module(self, seconds: float, module: str, *options: str) -> stage.Ended:
         """Run a module of ours as a stage."""
-        command = [sys.executable, "-m", module, *options]
-        return stage.run(command, seconds, {**self.env, **env}, machine.ROOT, log)
+        return stage.run([sys.executable, "-m", module, *options], seconds, self.env, machine.ROOT)
 
     def add(self, name: str, limit: float, seconds: float, said: str, faults: list[str]) -> None:
         """Note what a stage came to, and print it."""
@@ -82,7 +79,7 @@ def benchmarks(run: Run) -> None:
 
     limit, file = run.limit("benchmarks"), run.folder / "rows.json"
     options = "--out", str(file), "--seconds", str(limit - SOONER["benchmarks"])
-    ended = run.module("benchmarks", limit, "bench.card.rows", *options)
+    ended = run.module(limit, "bench.card.rows", *options)
     records = read(file, [])
     run.document["benchmarks"] = records
     faults = rows.faults(records) + broken(ended, records)
@@ -95,7 +92,7 @@ def profile(run: Run) -> None:
     """Every call of the profile."""
     limit, file = run.limit("profile"), run.folder / "profile.json"
     options = "--dtype", "float32", "float64", "--json", str(file), "--seconds", str(limit - SOONER["profile"])
-    ended = run.module("profile", limit, "bench.profile_gpu", *options)
+    ended = run.module(limit, "bench.profile_gpu", *options)
     run.document["profile"] = read(file, {})
     calls = run.document["profile"].get("calls", [])
     said = f"{len(calls)} calls{', stopped' if ended.late else ''}"

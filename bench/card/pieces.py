@@ -14,7 +14,7 @@ import sys
 from typing import Any, NamedTuple
 
 EXTRA = 'pip install "fastlam[cuda13]" (or [cuda12])'
-POINT = "set CUDA_HOME to a CUDA toolkit that has nvvm/, or pip install nvidia-nvvm"
+POINT = "set CUDA_HOME to a CUDA toolkit that has nvvm/, 12.3 or newer, or pip install nvidia-nvvm"
 
 
 class Missing(NamedTuple):
