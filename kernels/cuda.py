@@ -26,8 +26,10 @@ I = types.int64  # noqa: E741
 U = types.uint64
 D = types.CPointer(types.float64)
 
-# NVVM inlines them: where numba did, a kernel took up to four times as long to compile. Its simulator knows no option.
-device = cuda.jit(device=True) if config.ENABLE_CUDASIM else cuda.jit(device=True, forceinline=True)
+SIMULATED = bool(config.ENABLE_CUDASIM)  # by numba, which then knows no warps, no vectors, no options
+
+# NVVM inlines them: where numba did, a kernel took up to four times as long to compile.
+device = cuda.jit(device=True) if SIMULATED else cuda.jit(device=True, forceinline=True)
 
 
 def make_load(count):
@@ -50,7 +52,7 @@ def make_load(count):
 
 def make_read(dtype, aligned):
     """read(x, i): x[i], ..., x[i + 3]; at once where i and the address of x are multiples of 16 bytes."""
-    if not aligned or config.ENABLE_CUDASIM:
+    if not aligned or SIMULATED:
         load = make_load(4)
 
         @device

@@ -5,19 +5,33 @@ block folds its lanes (cuda_leaf.py): the sums are those of cpu_simulate_mean.py
 """
 
 import numpy as np
-from numba import config, types
+from numba import types
 
 from .cpu import LANES, TILE
 from .cpu_leaf import make_add, make_seen
-from .cuda import BLOCK, F64, I64, U32, U64, D, I, U, cuda, device, make_cast, make_load, make_noise, make_store
+from .cuda import (
+    BLOCK,
+    F64,
+    I64,
+    SIMULATED,
+    U32,
+    U64,
+    D,
+    I,
+    U,
+    cuda,
+    device,
+    make_cast,
+    make_load,
+    make_noise,
+    make_store,
+)
 from .cuda_leaf import hold_pairs, make_finish, make_follow, make_put, make_times
 
 SHARED_BYTES = 48 * 1024  # what every GPU gives to a block
 MOST_BYTES = 24 * 1024  # of lanes: several blocks shall find room
 ROOMS = 3, 4, 5, 6, 8  # blocks that shall find room in a multiprocessor
 EXCHANGE_BYTES = 8 * LANES * BLOCK  # of what neighbours tell each other
-
-SIMULATED = bool(config.ENABLE_CUDASIM)
 
 
 @device

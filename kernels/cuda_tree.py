@@ -1,16 +1,16 @@
 """The tree of additions of `cpu.make_mean` on GPUs: lanes of a leaf fold in a block of threads, leaves by levels."""
 
-from numba import config, types
+from numba import types
 
 from .cpu import LANES
-from .cuda import I64, THREADS, U32, D, I, cuda, device
+from .cuda import I64, SIMULATED, THREADS, U32, D, I, cuda, device
 from .standard_error import standard_error
 
 WARP = 32
 ALL = 0xFFFFFFFF  # threads of a warp
 FOLD = 16  # nodes that a thread of `fold` adds, a power of two
 
-if config.ENABLE_CUDASIM:  # which has no shuffles
+if SIMULATED:  # without shuffles
 
     @device
     def fold_lanes(lanes, n_values, thread, n_threads):
