@@ -137,7 +137,12 @@ ALWAYS = [
     (imports, r"Use of unsupported opcode \(IMPORT_NAME\)"),
     (writes, "format spec in f-strings not supported"),
 ]
-ON_CPUS = [(returns_two, r"No implementation of .*setitem\(.*Tuple|No implementation of .*setitem\(.*array")]
+ON_CPUS = [
+    (
+        returns_two,
+        r"No implementation of .*setitem.* setitem\(array\(float32, 1d, C\), int64, array\(float32, 1d, C\)\)",
+    )
+]
 ON_GPUS = [
     (returns_two, r"No implementation of .*UniTuple\(float32 x 2\)"),
     (calls_numpy, "numba does not know <ufunc 'sqrt'>"),
