@@ -47,7 +47,9 @@ def refusing(value: torch.Tensor, words: str, *depends_on: Any) -> torch.Tensor:
 
 
 def first_order(slopes: torch.Tensor, *depends_on: Any) -> torch.Tensor:
-    """Derivatives, as what cannot be differentiated again in what they depend on."""
+    """Derivatives, as what cannot be differentiated again in what they depend on; themselves where nobody could."""
+    if not (torch.is_grad_enabled() or under_transform()):
+        return slopes
     return cast(torch.Tensor, _Refused.apply(slopes, SECOND_ORDER, *depends_on))
 
 
