@@ -44,13 +44,12 @@ def once(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     answers: dict[Any, Any] = {}
 
-    @functools.wraps(function)
+    @functools.lru_cache(maxsize=None, typed=True)  # asked first, in C; two threads may both find nothing there
     def call(*arguments: Any) -> Any:
         key = (*arguments, *map(type, arguments))  # True is no 1
-        if key not in answers:
-            with _lock:
-                if key not in answers:
-                    answers[key] = function(*arguments)
-        return answers[key]
+        with _lock:
+            if key not in answers:
+                answers[key] = function(*arguments)
+            return answers[key]
 
-    return call
+    return functools.wraps(function)(call)
