@@ -15,6 +15,7 @@ from fastlam.kernels.cuda_coefficients import NUMBERS, make_numbers
 
 MOST_ELEMENTS = 2**48
 OWN = "take less at a time, or free what is not needed"
+HERE = nullcontext()  # no other GPU becomes the active one
 PLAIN = {int, float, type(cuda_launch.word(0))}  # what goes to a kernel as it is
 
 
@@ -37,11 +38,13 @@ def framework(x: Any) -> Any:
 
 def launch(case: Case, grid: int | tuple[int, int], *values: Any) -> None:
     """Launch where the arrays among the values are, on the stream of their framework; they go as addresses."""
-    first = next(value for value in values if type(value) not in PLAIN)
-    on = framework(first)
-    address, number = on.address, on.device(first)
+    for array in values:
+        if type(array) not in PLAIN:
+            break
+    on = framework(array)
+    address, number = on.address, on.device(array)
     plain = [value if type(value) in PLAIN else address(value) for value in values]
-    with nullcontext() if number == on.active() else on.activated(number):
+    with HERE if number == on.active() else on.activated(number):
         cuda_launch.launch(case.make, case.arguments, number, on.stream(number), grid, case.threads, *plain)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from fastlam.kernels import cuda_mean
 from fastlam.kernels.cpu import TILE
 from fastlam.kernels.identity import identity, no_tangents
 from fastlam.kernels.square import add_square, square_slope
-from fastlam.rows import check_index, check_index_form, means_shape
+from fastlam.rows import check_index, check_index_form
 
 MOST_ROWS, MOST_BLOCKS = 2**31 - 1, 2**16 - 1  # that a grid has in its first and second direction
 SLAB_BYTES = 2**28  # that are copied to a GPU at a time
@@ -43,18 +44,17 @@ def _walk(shape: tuple[int, ...], apart: tuple[int, ...], itemsize: int) -> tupl
     return walk, walk.outer_stride * itemsize % 16 == 0 == walk.inner_stride * itemsize % 16
 
 
-def rows_of(x: Any) -> tuple[Any, Rows, bool]:
-    """x, copied where no kernel reads it in place; where its rows start; does each at a multiple of 16 bytes?"""
+def _read(x: Any, find: Callable[..., Any], *about: Any) -> tuple[Any, Any]:
+    """(x, find(its shape, strides in elements, itemsize, *about)); x is copied where that is None: none reads it so."""
     on = gpu.framework(x)
     x = on.memory(x)
     if on.address(x) % x.itemsize:
         raise ValueError("x is not aligned: its address is no multiple of the size of its elements")
-    found = _walk(x.shape, on.strides(x), x.itemsize)
+    found = find(x.shape, on.strides(x), x.itemsize, *about)
     if found is None:
         x = on.contiguous(x)
-        found = _walk(x.shape, on.strides(x), x.itemsize)
-        assert found is not None
-    return x, found[0], found[1] and on.address(x) % 16 == 0
+        found = find(x.shape, on.strides(x), x.itemsize, *about)
+    return x, found
 
 
 def positions(x: Any, index: Any, caller: str) -> Any:
@@ -116,25 +116,39 @@ def _slopes(payoff: Payoff, wanted: tuple[int, ...]) -> Element:
     return element
 
 
-class Launch(NamedTuple):
-    """How means of so many rows are launched."""
+class Plan(NamedTuple):
+    """How means of rows are launched."""
 
-    aligned: gpu.Case
+    shape: tuple[int, ...]  # of the means
+    aligned: gpu.Case  # where x begins at a multiple of 16 bytes
     unaligned: gpu.Case
     grid: tuple[int, int]
+    walk: Rows
+    n_rows: int
+    n: int
     blocks: int  # of each row
 
 
 @lru_cache(maxsize=1024)
-def _launch(
-    elements: tuple[Element, Element], n_parameters: int, n_slopes: int, n_rows: int, n: int, real: str, mean_real: str
-) -> Launch:
-    n_terms = 1 + n_slopes
+def _plan(
+    shape: tuple[int, ...], apart: tuple[int, ...], itemsize: int, picked: tuple[int, ...] | None,
+    elements: tuple[Element, Element], n_parameters: int, n_slopes: int, real: str, mean_real: str,
+) -> Plan | None:  # fmt: skip
+    """Means of the rows of such an array, or of those picked by an index of this shape; None as of `_walk`."""
+    found = _walk(shape, apart, itemsize)
+    if found is None:
+        return None
+    walk, aligned_if_one_is = found
+    means = shape[:-1] if picked is None else (*picked, *shape[1:-1])
+    n_rows, n, n_terms = math.prod(means), shape[-1], 1 + n_slopes
     blocks = -(-n // (cuda_mean.leaves_together(n_terms) * TILE))
     made_of = *elements, n_parameters, n_slopes, real, mean_real
     threads = cuda_mean.threads_together(n_terms)
-    aligned, unaligned = (gpu.Case(cuda_mean.make_mean, (*made_of, aligned), threads) for aligned in (True, False))
-    return Launch(aligned, unaligned, (min(n_rows, MOST_ROWS), min(blocks, MOST_BLOCKS)), blocks)
+    aligned, unaligned = (
+        gpu.Case(cuda_mean.make_mean, (*made_of, aligned), threads) for aligned in (aligned_if_one_is, False)
+    )
+    grid = min(n_rows, MOST_ROWS), min(blocks, MOST_BLOCKS)
+    return Plan(tuple(means), aligned, unaligned, grid, walk, n_rows, n, blocks)
 
 
 def _means(
@@ -142,18 +156,17 @@ def _means(
     lead: tuple[int, ...],
 ) -> Any:  # fmt: skip
     """Of shape (*lead, ...), where `lead` holds 1 + n_slopes: () does for one."""
-    shape, on = means_shape(x, index), gpu.framework(x)
-    x, walk, is_aligned = rows_of(x)
-    n_rows, n, n_terms = math.prod(shape), x.shape[-1], 1 + n_slopes
-    aligned, unaligned, grid, blocks = _launch(
-        elements, n_parameters, n_slopes, n_rows, n, arrays.dtype_name(x), mean_real
-    )
+    on = gpu.framework(x)
+    about = elements, n_parameters, n_slopes, arrays.dtype_name(x), mean_real
+    x, plan = _read(x, _plan, None if index is None else tuple(index.shape), *about)
+    shape, aligned, unaligned, grid, walk, n_rows, n, blocks = plan
+    n_terms = 1 + n_slopes
     answer = gpu.empty(x, (*lead, *shape), mean_real)
     nothing = answer  # any address: none of it is read
     sums = gpu.scratch(x, n_rows, blocks, n_terms) if blocks > 1 else nothing
     picked, n_index = (nothing, 0) if index is None else (on.cast(index, "int64"), math.prod(index.shape))
     theta = nothing if theta is None else theta
-    case = aligned if is_aligned else unaligned
+    case = unaligned if on.address(x) % 16 else aligned
     gpu.launch(case, grid, x, picked, n_index, *walk, n_rows, n, blocks, theta, float(n), sums, answer)
     if blocks > 1:
         divide = gpu.Case(cuda_mean.make_divide, (mean_real,))
@@ -169,7 +182,7 @@ def slopes(x: Any, weights: Any, index: Any, theta: Any = None, slope: Element =
     on = gpu.framework(x)
     shape, real, weight_real = x.shape, arrays.dtype_name(x), arrays.dtype_name(weights)
     answer = gpu.empty(x, tuple(shape), real)
-    x, walk, _ = rows_of(x)
+    x, (walk, _) = _read(x, _walk)
     n, n_rows = shape[-1], math.prod(shape[:-1])
     by_row, picked = gpu.scratch(x, n_rows), gpu.empty(x, (n_rows,), "int64")
     n_index = -1 if index is None else math.prod(index.shape)

@@ -22,7 +22,16 @@ WHICH = "GPUs are Turing (sm_75) or newer, and of those that the toolkit's nvJit
 GROWTH = 1.03  # of code, at most, from one number of blocks to the next
 
 _streams: dict[int, Any] = {}
-_thread = threading.local()
+
+
+class _Thread(threading.local):
+    """Devices that this thread has used."""
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+
+
+_thread = _Thread()
 
 
 class Cubin(NamedTuple):
@@ -115,9 +124,9 @@ def launch(
     """Launch the kernel on a stream of the device, which is the active one: values are integers, addresses, floats."""
     import cuda.core as core  # now: it looks for a driver
 
-    if device not in _seen():  # a thread that has not used the device has no context
+    if device not in _thread.seen:  # a thread that has not used the device has no context
         core.Device(device).set_current()
-        _seen().add(device)
+        _thread.seen.add(device)
     kernel = _kernel(make, arguments, threads, device)
     queue = _streams.get(stream)
     if queue is None:
@@ -139,12 +148,6 @@ def _kernel(make: Callable[..., Any], arguments: tuple[Any, ...], threads: int, 
     capability = core.Device(device).compute_capability
     made = cubin(make, arguments, threads, (capability.major, capability.minor))
     return core.ObjectCode.from_cubin(made.code).get_kernel(made.entry)
-
-
-def _seen() -> set[int]:
-    seen: set[int] = getattr(_thread, "devices", set())
-    _thread.devices = seen
-    return seen
 
 
 def word(number: int) -> Any:
