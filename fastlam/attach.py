@@ -5,7 +5,7 @@ A second derivative raises: never a zero without a word.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -89,14 +89,26 @@ class _Attach(torch.autograd.Function):
 
 
 class _AttachPlain(torch.autograd.Function):
-    """The same where no transform is at work: torch takes a fifth of the time for a Function of this form."""
+    """The same where no transform is at work, in `dtype`: torch takes a fifth of the time for a Function of this form.
+
+    Theta is the elements of the parameters, one tensor after the other: there is no graph from them to a vector.
+    """
 
     @staticmethod
-    def forward(ctx: Any, theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor, other: Any) -> torch.Tensor:
-        ctx.save_for_backward(jacobian, theta, other)
-        return value.clone()
+    def forward(
+        ctx: Any, value: torch.Tensor, jacobian: torch.Tensor, other: Any, dtype: torch.dtype, *parameters: torch.Tensor
+    ) -> torch.Tensor:
+        ctx.save_for_backward(jacobian, other)
+        ctx.parameters = parameters  # they may change, as what is saved must not: nobody reads them
+        return value.to(dtype, copy=True)
 
-    backward = _Attach.backward
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        jacobian, other = ctx.saved_tensors
+        slopes = _product(first_order(jacobian, other, *ctx.parameters), grads[0].double())
+        parts = slopes.split([parameter.numel() for parameter in ctx.parameters])
+        each = zip(parts, ctx.parameters, strict=True)
+        return None, None, None, None, *[part.reshape(parameter.shape).to(parameter) for part, parameter in each]
 
 
 # Where torch.compile traces, it sees an op: it takes no Function with a jvp, and runs a traced one's backward so that
@@ -109,8 +121,12 @@ def _value(theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor, oth
     return value.clone()
 
 
+def _attached(theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor, other: torch.Tensor | None) -> Any:
+    return _AttachPlain.apply(value, jacobian, other, value.dtype, theta)
+
+
 _library.impl("attach", _value, "CompositeExplicitAutograd")
-_library.impl("attach", _AttachPlain.apply, "Autograd")
+_library.impl("attach", _attached, "Autograd")
 
 
 def _picked(theta: torch.Tensor, wanted: tuple[int, ...]) -> torch.Tensor:
@@ -120,17 +136,22 @@ def _picked(theta: torch.Tensor, wanted: tuple[int, ...]) -> torch.Tensor:
 
 
 def attach(
-    theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor, wanted: tuple[int, ...],
+    theta: torch.Tensor, values: Sequence[Any], wanted: tuple[int, ...], table: torch.Tensor, dtype: torch.dtype,
     other: torch.Tensor | None = None,
 ) -> torch.Tensor:  # fmt: skip
-    """`value` (...), whose derivatives in theta[wanted] are jacobian (len(wanted), ...), which `other` changes too."""
+    """table[0] (...) in `dtype`, whose derivatives in theta[wanted] are table[1 : 1 + len(wanted)], float64.
+
+    `other` changes these too. Theta is the vector (K,) of the values, numbers or tensors of one element.
+    """
+    value, jacobian = table[0], table[1 : 1 + len(wanted)]
     if not wanted:
-        return value
+        return value.to(dtype)
+    compiling = check_compiled()
+    if not (compiling or under_transform()):
+        return cast(torch.Tensor, _AttachPlain.apply(value, jacobian, other, dtype, *[values[p] for p in wanted]))
     some = theta if len(wanted) == len(theta) else _picked(theta, wanted)
-    if check_compiled():
-        return cast(torch.Tensor, torch.ops.fastlam.attach(some, value, jacobian, other))
-    function = _Attach if under_transform() else _AttachPlain
-    return cast(torch.Tensor, function.apply(some, value, jacobian, other))
+    function: Callable[..., torch.Tensor] = torch.ops.fastlam.attach if compiling else _Attach.apply
+    return function(some, value, jacobian, other).to(dtype)
 
 
 def under_transform() -> bool:

@@ -155,7 +155,7 @@ def mean(x: torch.Tensor, payoff: int, named: Mapping[str, Any], index: Any) -> 
     op = torch.ops.fastlam.mean if observed() or x.is_meta else _mean
     tracked = parameters.tracked(x)
     table = op(plain(x, tracked), plain(theta, bool(wanted)), picked, payoff, list(wanted))
-    value = attach(theta, table[0], table[1:], wanted, x)
+    value = attach(theta, values, wanted, table, torch.float64, x)
     if tracked:
         rows = torch.ops.fastlam.attach_rows if check_compiled() else _Rows.apply
         value = rows(x, value, theta, picked, payoff)
