@@ -77,13 +77,13 @@ def scratch(like: Any, *shape: int) -> Any:
     return empty(like, shape, "float64")
 
 
-def numbers(like: Any, values: Sequence[float], dtype: str = "float64") -> Any:
-    """An array of these numbers beside another: they come with a launch, and nobody waits for a copy."""
-    answer = empty(like, (max(1, len(values)),), dtype)
+def numbers(like: Any, values: Sequence[float]) -> Any:
+    """A float64 array of these numbers beside another: they come with a launch, and nobody waits for a copy."""
+    answer = scratch(like, max(1, len(values)))
     for first in range(0, len(values), NUMBERS):
         some = [float(value) for value in values[first : first + NUMBERS]]
         filled = some + [0.0] * (NUMBERS - len(some))
-        launch(Case(make_numbers, (dtype,), NUMBERS), 1, answer[first:], len(some), *filled)
+        launch(Case(make_numbers, (), NUMBERS), 1, answer[first:], len(some), *filled)
     return answer[: len(values)]
 
 

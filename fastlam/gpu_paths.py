@@ -159,13 +159,11 @@ def _pass(
     coefficients = steps(dynamics, grid, values, real)
     nothing = coefficients  # any address: none of it is read
     slopes = _slopes(dynamics, grid, values, directions, real) if directions else nothing
-    last = len(dynamics.names) - 1
-    start = gpu.numbers(grid, [float(p == last) for p in directions], real) if directions else nothing
-    x0 = gpu.framework(grid).cast(values[-1:], real)
-    arrays_of = x0, start, coefficients, slopes, theta, shift if spread else grid
+    arrays_of = coefficients, slopes, theta, shift if spread else grid
+    start = one_pass.x0_places(theta.shape[0], wanted, len(directions))
     case = gpu.Case(make_simulate_mean, one_pass.made_of(dynamics, payoff, wanted, stream, spread), LANES)
     n_terms = 1 + len(wanted) + spread
-    sums = _sums(case, stream, m, n_terms, arrays_of, progress)
+    sums = _sums(case, stream, m, n_terms, start, arrays_of, progress)
     gpu.launch(
         gpu.Case(cuda_tree.make_table, (n_terms, spread)), gpu.blocks(m), sums, m, float(stream.n_paths),
         float(stream.n_paths // stream.unit), arrays_of[-1], table, row, table.shape[0] - 1,
@@ -173,8 +171,9 @@ def _pass(
 
 
 def _sums(
-    case: gpu.Case, stream: Stream, m: int, n_terms: int, arrays_of: tuple[Any, ...], progress: one_pass.Progress | None
-) -> Any:
+    case: gpu.Case, stream: Stream, m: int, n_terms: int, start: tuple[int, int], arrays_of: tuple[Any, ...],
+    progress: one_pass.Progress | None,
+) -> Any:  # fmt: skip
     """Sums over all paths (m n_terms,): the tree over slabs of tiles, each an aligned power of two of them."""
     tiles = -(-stream.n_paths // TILE)
     slab = 1
@@ -185,7 +184,7 @@ def _sums(
         for first in range(0, tiles, slab):
             count = min(slab, tiles - first)
             sums = gpu.scratch(arrays_of[0], 1, count, m * n_terms)
-            gpu.launch(case, count, first, m, stream.n_paths, *words(stream), *arrays_of, sums)
+            gpu.launch(case, count, first, m, stream.n_paths, *words(stream), *start, *arrays_of, sums)
             yield gpu.fold(sums)[0]
             if progress is not None:
                 gpu.framework(sums).wait(sums)

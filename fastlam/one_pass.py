@@ -73,6 +73,12 @@ def made_of(
     return path, tangents, functional, terms, sizes, stream.real, stream.antithetic, spread
 
 
+def x0_places(count: int, wanted: tuple[int, ...], n_directions: int) -> tuple[int, int]:
+    """Positions of x0 among so many parameters, and of its tangent among those carried: it is the last, -1 if none."""
+    last = count - 1
+    return last, n_directions - 1 if wanted[-1:] == (last,) else -1
+
+
 def step_coefficients(name: str, dynamics: Dynamics, grid: np.ndarray, values: np.ndarray, real: str) -> np.ndarray:
     """What `step` takes at each time (m, n_coefficients), computed in float64 and rounded once.
 
@@ -186,9 +192,8 @@ class _Launch:
         self.n_terms = 1 + len(wanted) + (shift is not None)
         self.coefficients = step_coefficients(name, dynamics, grid, values, real)
         self.slopes = _tangent_coefficients(dynamics, grid, values, directions).astype(real)
-        self.x0 = theta[-1:].astype(real)
-        self.dx0 = np.array([p == len(values) for p in directions], real)
-        self.theta = np.ascontiguousarray(theta[:split])
+        self.theta = np.ascontiguousarray(theta)
+        self.start = x0_places(len(theta), wanted, len(directions))
         self.shift = np.zeros(1) if shift is None else shift
         self.nanoseconds = (PATH_NANOSECONDS[real] + TERM_NANOSECONDS * (self.n_terms - 1)) * self.m  # for a path
         self.kernel = compiled(make_simulate_mean, *made_of(dynamics, payoff, wanted, stream, shift is not None))
@@ -228,11 +233,11 @@ class _Launch:
 
     def _run(self, memory: np.ndarray, first_chunk: int, tiles: int, n_paths: int) -> None:
         stream = self.stream
-        held = (self.x0, self.dx0, self.coefficients, self.slopes, self.theta, self.shift, memory)
+        held = (self.coefficients, self.slopes, self.theta, self.shift, memory)
         threads.run(
             self.kernel, len(memory), self.nanoseconds * n_paths,
             first_chunk, tiles, memory.shape[1], self.m, stream.n_paths, stream.first_path,
-            *stream.key, *(array.ctypes.data for array in held), owners=held,
+            *stream.key, *self.start, *(array.ctypes.data for array in held), owners=held,
         )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ def make_simulate_mean(path, tangents, functional, slopes, sizes, dtype, antithe
     `path` is (step, observe), `tangents(x, z, c, dx, dc)` gives the derivatives of the state after a step, `functional`
     is (accumulate, value), `slopes(x, totals, dx, parameters)` adds its derivatives, `sizes` counts coefficients,
     tangents, the functional's parameters and its slopes. With `spread` there is a last term, for the standard error.
+    `x0` is its position in `parameters`, the functional's first; `dx0` that of its tangent among tangents, or -1.
     """
     step, accumulate, value = path[0], *functional
     observe = make_seen(path[1], dtype)
@@ -46,7 +47,9 @@ def make_simulate_mean(path, tangents, functional, slopes, sizes, dtype, antithe
     def start(x, dx, x0, dx0, n):
         for i in range(n):
             x[TILE + i] = x0
-            store(dx, dx_second + i, TILE, dx0)
+        for k in range(n_tangents):
+            for i in range(n):
+                dx[dx_second + k * TILE + i] = real(k == dx0)
 
     @njit(inline="always")
     def two_steps(x, dx, words, pair, first, n, c0, c1, dc0, dc1):
@@ -69,9 +72,9 @@ def make_simulate_mean(path, tangents, functional, slopes, sizes, dtype, antithe
                       x0, dx0, coefficients, dcoefficients, parameters, shift, sums):  # fmt: skip
         words = carray(stack(U32, WORDS), (4, TILE))
         x, dx, lanes = stack(real, x_size), stack(real, dx_size), stack(F64, lanes_size)
-        x_start, dx_start = load(pointer(x0, real), 0, 1, 1)[0], load(pointer(dx0, real), 0, 1, n_tangents)
         c, dc = pointer(coefficients, real), pointer(dcoefficients, real)
-        theta = load(pointer(parameters, F64), 0, 1, n_parameters)
+        all_theta = pointer(parameters, F64)
+        theta, x_start = load(all_theta, 0, 1, n_parameters), real(all_theta[x0])
         shifts = pointer(shift, F64)
         all_nodes = carray(pointer(sums, F64), (n_chunks, levels, n_times * n_terms))
         for done in range(budget):
@@ -88,7 +91,7 @@ def make_simulate_mean(path, tangents, functional, slopes, sizes, dtype, antithe
                 begin = chunk_start + tile * TILE
                 n = min(TILE, n_paths - begin)
                 first = first_path + U64(begin)
-                start(x, dx, x_start, dx_start, n)
+                start(x, dx, x_start, dx0, n)
                 for j in range(0, n_times, 2):
                     if j % LOOK == 0 and claims and stopped(claims):
                         return False

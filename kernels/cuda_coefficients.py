@@ -88,15 +88,14 @@ def _make_sound(least):
     return sound
 
 
-def make_numbers(dtype):
+def make_numbers():
     """values[i] = the i-th of the numbers that come with the launch, for i < count; a thread each."""
-    real = getattr(np, dtype)
 
     def numbers(values, count, n0, n1, n2, n3, n4, n5, n6, n7):
         i = cuda.threadIdx.x
         low = n0 if i == 0 else n1 if i == 1 else n2 if i == 2 else n3
         high = n4 if i == 4 else n5 if i == 5 else n6 if i == 6 else n7
         if i < count:
-            values[i] = real(low if i < 4 else high)
+            values[i] = low if i < 4 else high
 
-    return numbers, types.void(types.CPointer(getattr(types, dtype)), I, *[types.float64] * NUMBERS)
+    return numbers, types.void(D, I, *[types.float64] * NUMBERS)

@@ -108,8 +108,9 @@ def make_simulate_mean(path, tangents, functional, slopes, sizes, dtype, antithe
         last = n_times - 1
         i = lane
         while i < n:
-            x_held[i] = x0[0]
-            store_dx(dx_held, i, TILE, load_dx(dx0, 0, 1))
+            x_held[i] = real(parameters[x0])
+            for k in range(n_tangents):
+                dx_held[k * TILE + i] = real(k == dx0)
             i = U32(i + LANES)
         j = 0
         while j < n_times:
@@ -135,4 +136,4 @@ def make_simulate_mean(path, tangents, functional, slopes, sizes, dtype, antithe
             j += BLOCK
 
     R = types.CPointer(getattr(types, dtype))
-    return simulate_mean, types.void(I, I, I, U, U, U, R, R, R, R, D, D, D), *ROOMS
+    return simulate_mean, types.void(I, I, I, U, U, U, I, I, R, R, D, D, D), *ROOMS

@@ -140,7 +140,10 @@ ROWS = {
 
 def kernels():
     """name: (make, arguments, threads) of every kernel."""
-    cases = {"fold": (cuda_tree.make_fold, (), cuda.THREADS)}
+    cases = {
+        "fold": (cuda_tree.make_fold, (), cuda.THREADS),
+        "numbers": (cuda_coefficients.make_numbers, (), cuda_coefficients.NUMBERS),
+    }
     for make, table in ((simulate, PATHS), (simulate_mean, ONE_PASS), (mean, ROWS)):
         cases |= {name: make(*case) for name, case in table.items()}
     for dtype in REALS:
@@ -148,7 +151,6 @@ def kernels():
         cases[f"coefficient_slopes {dtype}"] = coefficient_slopes("ornstein_uhlenbeck", dtype)
         cases[f"slope {dtype}"] = (cuda_mean.make_slope, (square_slope, 0, dtype), cuda.THREADS)
         cases[f"weigh {dtype}"] = (cuda_mean.make_weigh, (dtype,), cuda.THREADS)
-        cases[f"numbers {dtype}"] = (cuda_coefficients.make_numbers, (dtype,), cuda_coefficients.NUMBERS)
         cases[f"divide {dtype}"] = (cuda_mean.make_divide, (dtype,), cuda.THREADS)
     for spread in (False, True):
         cases[f"table {spread}"] = (cuda_tree.make_table, (3, spread), cuda.THREADS)

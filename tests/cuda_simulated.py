@@ -123,14 +123,13 @@ def check_simulate_mean(process, functional, dtype, wanted, n, antithetic=False,
         directions = [p - split for p in wanted if p >= split]
         steps = one_pass.step_coefficients("simulate", dynamics, times, theta[split:-1], dtype)
         slopes = one_pass._tangent_coefficients(dynamics, times, theta[split:-1], directions).astype(dtype)
-        start = np.array([p == len(theta) - split - 1 for p in directions], dtype)
         spread = shift is not no_shift
         n_terms, tiles = 1 + len(wanted) + spread, -(-n_paths // 1024)
         sums = np.full(tiles * m * n_terms, np.nan)
         run(
             simulate_mean(process, functional, dtype, wanted, antithetic, spread), tiles, 0, m, n_paths,
-            np.uint64(FIRST), *WORDS, theta[-1:].astype(dtype), start, steps.ravel(), slopes.ravel(), theta[:split],
-            shift, sums,
+            np.uint64(FIRST), *WORDS, *one_pass.x0_places(len(theta), wanted, len(directions)), steps.ravel(),
+            slopes.ravel(), theta, shift, sums,
         )  # fmt: skip
         answer = np.full(n_terms * m, np.nan)
         sums = fold(sums, 1, tiles, m * n_terms)
