@@ -13,27 +13,9 @@ from numba import njit
 
 from .refusal import refusal
 
-_kernels: dict[tuple[Any, ...], Callable[..., Any]] = {}
 _lock = threading.RLock()
 # A fork waits for a compilation under way: its child would find numba's locks held for ever.
 os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
-
-
-def compiled(make: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
-    """The kernel that `make(*arguments)` describes as (function, signature), compiled for this processor."""
-    key = (make, *arguments)
-    kernel = _kernels.get(key)
-    if kernel is None:
-        with _lock:
-            kernel = _kernels.get(key)
-            if kernel is None:
-                function, signature = make(*arguments)
-                try:
-                    kernel = njit(signature, nogil=True, error_model="numpy")(function)
-                except Exception as error:  # of numba's, which has no one root
-                    raise TypeError(refusal(arguments, error)) from error
-                _kernels[key] = kernel
-    return kernel
 
 
 def once(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,14 +24,22 @@ def once(function: Callable[..., Any]) -> Callable[..., Any]:
     Of what is within tuples the types are not looked at. Whatever threads ask, all get that answer. It stays as long as
     the program runs, as the kernels made of it do.
     """
-    answers: dict[Any, Any] = {}
+    kept = functools.lru_cache(maxsize=None, typed=True)  # True is no 1
+    made = kept(function)  # asked by one thread at a time
 
-    @functools.lru_cache(maxsize=None, typed=True)  # asked first, in C; two threads may both find nothing there
     def call(*arguments: Any) -> Any:
-        key = (*arguments, *map(type, arguments))  # True is no 1
         with _lock:
-            if key not in answers:
-                answers[key] = function(*arguments)
-            return answers[key]
+            return made(*arguments)
 
-    return functools.wraps(function)(call)
+    return functools.wraps(function)(kept(call))
+
+
+@once
+def compiled(make: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
+    """The kernel that `make(*arguments)` describes as (function, signature), compiled for this processor."""
+    function, signature = make(*arguments)
+    try:
+        kernel: Callable[..., Any] = njit(signature, nogil=True, error_model="numpy")(function)
+    except Exception as error:  # of numba's, which has no one root
+        raise TypeError(refusal(arguments, error)) from error
+    return kernel
