@@ -12,6 +12,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+from cuda.pathfinder import DynamicLibNotFoundError
 
 from .cuda import cuda
 from .launch import once
@@ -41,8 +42,8 @@ def ptx(make: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, tupl
     with _row_stack(), _for_the_oldest(), _contraction_off() as modules:
         try:
             text = cuda.compile(function, signature, **named)[0]
-        except ImportError as error:
-            raise ImportError(f"numba-cuda does not find NVVM, the toolkit's compiler ({error}): {REMEDY}") from error
+        except (ImportError, DynamicLibNotFoundError) as error:
+            raise ImportError(f"numba-cuda does not find NVVM or NVRTC, the toolkit's ({error}): {REMEDY}") from error
         except Exception as error:  # of numba's, which has no one root
             raise TypeError(refusal(arguments, error)) from error
     if any(LOSES_NAN.search(module) for module in modules):

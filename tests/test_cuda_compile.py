@@ -11,6 +11,7 @@ from itertools import groupby
 import cuda_cases
 import numpy as np
 import pytest
+from cuda.pathfinder import DynamicLibNotFoundError
 from cuda_cases import KERNELS, make_implicit
 from machine_code import counted, instructions, loops
 from numba import types
@@ -271,20 +272,23 @@ def test_text_that_is_not_assembled(old, new):
         cuda_launch._assembled(text, "-arch=sm_90")
 
 
-def test_a_toolkit_that_is_not_found(monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [ImportError("libNVVM is not available"), DynamicLibNotFoundError("libnvrtc.so is not available")],
+    ids=repr,
+)
+def test_a_toolkit_that_is_not_found(error, monkeypatch):
     def make():
         return make_implicit()  # another kernel
 
     def missing(*arguments, **named):
-        raise ImportError("libNVVM is not available")
+        raise error
 
     def not_found(*arguments):
         raise RuntimeError("Failure finding libnvJitLink.so")
 
     monkeypatch.setattr(cuda_ptx.cuda, "compile", missing)
-    with pytest.raises(
-        ImportError, match=r"does not find NVVM.*libNVVM is not available.*fastlam\[cuda13\].*CUDA_HOME"
-    ):
+    with pytest.raises(ImportError, match=rf"does not find NVVM or NVRTC.*{error}.*fastlam\[cuda13\].*CUDA_HOME"):
         cuda_launch.cubin(make, (), 64, HOPPER)
     monkeypatch.undo()
     monkeypatch.setattr(cuda_launch.nvjitlink, "create", not_found)

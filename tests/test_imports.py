@@ -181,7 +181,7 @@ KERNELS_BESIDES = {
     "fastlam.kernels.root": {"llvmlite"},  # the same
     "fastlam.kernels.cuda": {"numba.cuda"},  # from here to the other loops for GPUs
     "fastlam.kernels.cuda_launch": {"cuda"},
-    "fastlam.kernels.cuda_ptx": {"numba.cuda"},
+    "fastlam.kernels.cuda_ptx": {"cuda", "numba.cuda"},
 }
 
 
