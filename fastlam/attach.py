@@ -48,13 +48,18 @@ def refusing(value: torch.Tensor, words: str, *depends_on: Any) -> torch.Tensor:
 
 def first_order(slopes: torch.Tensor, *depends_on: Any) -> torch.Tensor:
     """Derivatives, as what cannot be differentiated again in what they depend on; themselves where nobody could."""
-    if not (torch.is_grad_enabled() or under_transform()):
+    if not differentiated_again():
         return slopes
     return cast(torch.Tensor, _Refused.apply(slopes, SECOND_ORDER, *depends_on))
 
 
+def differentiated_again() -> bool:
+    """In a backward: may anything differentiate what it gives?"""
+    return torch.is_grad_enabled() or under_transform()
+
+
 def _product(jacobian: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
-    """Jacobian (K, ...) times grad (...), summed over all of it; without a reshape, which torch's old vmap cannot."""
+    """Jacobian (K, ...) times grad (...), summed over all of it; torch's old vmap cannot reshape grad."""
     if jacobian.ndim == 2:
         return jacobian @ grad
     others = tuple(range(1, jacobian.ndim))
@@ -91,23 +96,24 @@ class _Attach(torch.autograd.Function):
 class _AttachPlain(torch.autograd.Function):
     """The same where no transform is at work, in `dtype`: torch takes a fifth of the time for a Function of this form.
 
-    Theta is the elements of the parameters, one tensor after the other: there is no graph from them to a vector.
+    The elements of the parameters, one tensor after the other, are what the rows of the jacobian are derivatives in:
+    gradients go to them, not through a vector.
     """
 
     @staticmethod
     def forward(
         ctx: Any, value: torch.Tensor, jacobian: torch.Tensor, other: Any, dtype: torch.dtype, *parameters: torch.Tensor
     ) -> torch.Tensor:
-        ctx.save_for_backward(jacobian, other)
-        ctx.parameters = parameters  # they may change, as what is saved must not: nobody reads them
+        ctx.save_for_backward(jacobian)
+        ctx.depends_on = other, *parameters  # not saved, which must not change till then: nobody reads their values
         return value.to(dtype, copy=True)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        jacobian, other = ctx.saved_tensors
-        slopes = _product(first_order(jacobian, other, *ctx.parameters), grads[0].double())
-        parts = slopes.split([parameter.numel() for parameter in ctx.parameters])
-        each = zip(parts, ctx.parameters, strict=True)
+        (jacobian,), (_, *parameters) = ctx.saved_tensors, ctx.depends_on
+        slopes = _product(first_order(jacobian, *ctx.depends_on), grads[0].double())
+        parts = slopes.split([parameter.numel() for parameter in parameters])
+        each = zip(parts, parameters, strict=True)
         return None, None, None, None, *[part.reshape(parameter.shape).to(parameter) for part, parameter in each]
 
 
@@ -117,12 +123,12 @@ _library = torch.library.Library("fastlam", "FRAGMENT")
 _library.define("attach(Tensor theta, Tensor value, Tensor jacobian, Tensor? other) -> Tensor")
 
 
-def _value(theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor, other: torch.Tensor | None) -> Any:
+def _value(theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor, other: Any) -> torch.Tensor:
     return value.clone()
 
 
-def _attached(theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor, other: torch.Tensor | None) -> Any:
-    return _AttachPlain.apply(value, jacobian, other, value.dtype, theta)
+def _attached(theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor, other: Any) -> torch.Tensor:
+    return cast(torch.Tensor, _AttachPlain.apply(value, jacobian, other, value.dtype, theta))
 
 
 _library.impl("attach", _value, "CompositeExplicitAutograd")
@@ -141,7 +147,8 @@ def attach(
 ) -> torch.Tensor:  # fmt: skip
     """table[0] (...) in `dtype`, whose derivatives in theta[wanted] are table[1 : 1 + len(wanted)], float64.
 
-    `other` changes these too. Theta is the vector (K,) of the values, numbers or tensors of one element.
+    `other` changes these too. Theta is the vector (K,) of the values, numbers or tensors of one element: derivatives go
+    through it under transforms and compilers, else to the values themselves, and theta needs no graph.
     """
     value, jacobian = table[0], table[1 : 1 + len(wanted)]
     if not wanted:

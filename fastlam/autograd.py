@@ -19,7 +19,15 @@ import numpy as np
 import torch
 
 from fastlam import arrays, rows
-from fastlam.attach import has_tangent, observed, refusing, requires_grad, under_transform, without_derivatives
+from fastlam.attach import (
+    differentiated_again,
+    has_tangent,
+    observed,
+    refusing,
+    requires_grad,
+    under_transform,
+    without_derivatives,
+)
 from fastlam.devices import gpu_part
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)  # subclasses may have no memory of their own
@@ -137,7 +145,7 @@ class MeanSquare(torch.autograd.Function):
     def backward(ctx: Any, weight: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Gradient in x: `2 x weight / n`; in plain torch where it shall be differentiated again."""
         x, index = ctx.saved_tensors
-        if not (torch.is_grad_enabled() or under_transform()):
+        if not differentiated_again():
             return torch.ops.fastlam.mean_square_backward(x.detach(), weight, index), None
         slopes = (2 / x.shape[-1]) * weight.unsqueeze(-1) * _picked(x, index)
         if index is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -150,13 +151,14 @@ def mean(x: torch.Tensor, payoff: int, named: Mapping[str, Any], index: Any) -> 
     """`fastlam.mean` for tensors, of the functional with this record and these parameters."""
     picked = check_index(index, x, "mean")
     values = tuple(named.values())
-    theta = parameters.vector("mean", tuple(named), values, CPU if x.is_meta else x.device, "x")
-    wanted = parameters.wanted(values)
+    wanted, tracked = parameters.wanted(values), parameters.tracked(x)
+    with torch.no_grad() if wanted and not (tracked or observed()) else nullcontext():  # as attach wants it
+        theta = parameters.vector("mean", tuple(named), values, CPU if x.is_meta else x.device, "x")
     op = torch.ops.fastlam.mean if observed() or x.is_meta else _mean
-    tracked = parameters.tracked(x)
     table = op(plain(x, tracked), plain(theta, bool(wanted)), picked, payoff, list(wanted))
+    if not tracked:
+        return attach(theta, values, wanted, table, x.dtype)
     value = attach(theta, values, wanted, table, torch.float64, x)
-    if tracked:
-        rows = torch.ops.fastlam.attach_rows if check_compiled() else _Rows.apply
-        value = rows(x, value, theta, picked, payoff)
-    return value.to(x.dtype)
+    plainly = torch.ops.fastlam.attach_rows if check_compiled() else _RowsPlain.apply
+    rows: Callable[..., torch.Tensor] = _Rows.apply if under_transform() else plainly
+    return rows(x, value, theta, picked, payoff).to(x.dtype)

@@ -262,7 +262,7 @@ def _array_means(name: str, functional: Any, process: Any, times: Any, which: An
 def _tensor_means(name: str, functional: Any, process: Any, times: Any, which: Any, return_stderr: bool) -> Any:
     names, values = zip(*functional.parameters().items(), *process.parameters().items(), strict=True)
     wanted = parameters.wanted(values)
-    with torch.no_grad() if wanted and not observed() else nullcontext():  # a plain backward goes to the values
+    with torch.no_grad() if wanted and not observed() else nullcontext():  # as attach wants it
         theta = parameters.vector(name, names, values, parameters.CPU if times.is_meta else times.device)
     table = pathwise.table(name, theta, times, process.handle, functional.handle, wanted, which, return_stderr)
     real = getattr(torch, which.real)

@@ -173,6 +173,26 @@ def test_mixed_second_derivatives_raise(derivatives):
         MIXED[derivatives](as_formula)
 
 
+def test_values_that_may_change_before_the_backward():
+    """What nobody differentiates in is not kept for it: paths may be drawn anew into x, or be none of autograd's."""
+
+    def price(x):
+        (strike,) = leaves(torch.tensor(0.3, dtype=torch.float64))
+        return fastlam.mean(fastlam.Functional("max(x - k, 0)", {"k": strike}), x), strike
+
+    x = torch.randn(3, 70, generator=torch.Generator().manual_seed(1))
+    answer, strike = price(x)
+    want = -(x > 0.3).double().mean(1)
+    x.zero_()
+    strike.data.add_(1)
+    (got,) = torch.autograd.grad(answer, strike, torch.eye(3)[1])
+    torch.testing.assert_close(got, want[1], rtol=1e-14, atol=0)
+    with torch.inference_mode():
+        frozen = torch.randn(3, 70, generator=torch.Generator().manual_seed(1))
+    answer, strike = price(frozen)
+    torch.testing.assert_close(torch.autograd.grad(answer.sum(), strike)[0], want.sum(), rtol=1e-14, atol=0)
+
+
 def test_mixed_second_derivatives_raise_in_autograd():
     x, lam, weight = leaves(X, LAM, LAM)
     for first, second in ((x, lam), (lam, x), (x, weight)):
