@@ -159,23 +159,23 @@ def _pass(
     coefficients = steps(dynamics, grid, values, real)
     nothing = coefficients  # any address: none of it is read
     slopes = _slopes(dynamics, grid, values, directions, real) if directions else nothing
-    arrays_of = coefficients, slopes, theta, shift if spread else grid
-    start = one_pass.x0_places(theta.shape[0], wanted, len(directions))
+    about = shift if spread else grid
+    x0_at = one_pass.positions_of_x0(theta.shape[0], wanted, len(directions))
+    given = *x0_at, coefficients, slopes, theta, about
     case = gpu.Case(make_simulate_mean, one_pass.made_of(dynamics, payoff, wanted, stream, spread), LANES)
     n_terms = 1 + len(wanted) + spread
-    sums = _sums(case, stream, m, n_terms, start, arrays_of, progress)
+    sums = _sums(case, stream, grid, n_terms, given, progress)
     gpu.launch(
         gpu.Case(cuda_tree.make_table, (n_terms, spread)), gpu.blocks(m), sums, m, float(stream.n_paths),
-        float(stream.n_paths // stream.unit), arrays_of[-1], table, row, table.shape[0] - 1,
+        float(stream.n_paths // stream.unit), about, table, row, table.shape[0] - 1,
     )  # fmt: skip
 
 
 def _sums(
-    case: gpu.Case, stream: Stream, m: int, n_terms: int, start: tuple[int, int], arrays_of: tuple[Any, ...],
-    progress: one_pass.Progress | None,
-) -> Any:  # fmt: skip
+    case: gpu.Case, stream: Stream, grid: Any, n_terms: int, given: tuple[Any, ...], progress: one_pass.Progress | None
+) -> Any:
     """Sums over all paths (m n_terms,): the tree over slabs of tiles, each an aligned power of two of them."""
-    tiles = -(-stream.n_paths // TILE)
+    m, tiles = grid.shape[0], -(-stream.n_paths // TILE)
     slab = 1
     while slab < min(tiles, SLAB_TILES) and 2 * slab * m * n_terms * 8 <= SLAB_BYTES:
         slab *= 2
@@ -183,8 +183,8 @@ def _sums(
     def slabs() -> Iterator[Any]:
         for first in range(0, tiles, slab):
             count = min(slab, tiles - first)
-            sums = gpu.scratch(arrays_of[0], 1, count, m * n_terms)
-            gpu.launch(case, count, first, m, stream.n_paths, *words(stream), *start, *arrays_of, sums)
+            sums = gpu.scratch(grid, 1, count, m * n_terms)
+            gpu.launch(case, count, first, m, stream.n_paths, *words(stream), *given, sums)
             yield gpu.fold(sums)[0]
             if progress is not None:
                 gpu.framework(sums).wait(sums)

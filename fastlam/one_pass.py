@@ -73,10 +73,10 @@ def made_of(
     return path, tangents, functional, terms, sizes, stream.real, stream.antithetic, spread
 
 
-def x0_places(count: int, wanted: tuple[int, ...], n_directions: int) -> tuple[int, int]:
-    """Positions of x0 among so many parameters, and of its tangent among those carried: it is the last, -1 if none."""
+def positions_of_x0(count: int, wanted: tuple[int, ...], n_directions: int) -> tuple[int, int]:
+    """Positions of x0 among so many parameters, and of its tangent among those carried: the last, -1 if it is not."""
     last = count - 1
-    return last, n_directions - 1 if wanted[-1:] == (last,) else -1
+    return last, n_directions - 1 if last in wanted else -1
 
 
 def step_coefficients(name: str, dynamics: Dynamics, grid: np.ndarray, values: np.ndarray, real: str) -> np.ndarray:
@@ -193,7 +193,7 @@ class _Launch:
         self.coefficients = step_coefficients(name, dynamics, grid, values, real)
         self.slopes = _tangent_coefficients(dynamics, grid, values, directions).astype(real)
         self.theta = np.ascontiguousarray(theta)
-        self.start = x0_places(len(theta), wanted, len(directions))
+        self.x0_at = positions_of_x0(len(theta), wanted, len(directions))
         self.shift = np.zeros(1) if shift is None else shift
         self.nanoseconds = (PATH_NANOSECONDS[real] + TERM_NANOSECONDS * (self.n_terms - 1)) * self.m  # for a path
         self.kernel = compiled(make_simulate_mean, *made_of(dynamics, payoff, wanted, stream, shift is not None))
@@ -237,7 +237,7 @@ class _Launch:
         threads.run(
             self.kernel, len(memory), self.nanoseconds * n_paths,
             first_chunk, tiles, memory.shape[1], self.m, stream.n_paths, stream.first_path,
-            *stream.key, *self.start, *(array.ctypes.data for array in held), owners=held,
+            *stream.key, *self.x0_at, *(array.ctypes.data for array in held), owners=held,
         )  # fmt: skip
 
 

@@ -28,7 +28,8 @@ def make_simulate_mean(path, tangents, functional, slopes, sizes, dtype, antithe
     `path` is (step, observe), `tangents(x, z, c, dx, dc)` gives the derivatives of the state after a step, `functional`
     is (accumulate, value), `slopes(x, totals, dx, parameters)` adds its derivatives, `sizes` counts coefficients,
     tangents, the functional's parameters and its slopes. With `spread` there is a last term, for the standard error.
-    `x0` is its position in `parameters`, the functional's first; `dx0` that of its tangent among tangents, or -1.
+    `x0_at` is the position of x0 in `parameters`, the functional's and then the process's; `dx0_at` is that of its
+    tangent, -1 where it is not carried.
     """
     step, accumulate, value = path[0], *functional
     observe = make_seen(path[1], dtype)
@@ -44,12 +45,12 @@ def make_simulate_mean(path, tangents, functional, slopes, sizes, dtype, antithe
     dx_second = TILE * n_tangents  # where the tangents of the second of two times begin
 
     @njit(inline="always")
-    def start(x, dx, x0, dx0, n):
+    def start(x, dx, x0, dx0_at, n):
         for i in range(n):
             x[TILE + i] = x0
         for k in range(n_tangents):
             for i in range(n):
-                dx[dx_second + k * TILE + i] = real(k == dx0)
+                dx[dx_second + k * TILE + i] = real(k == dx0_at)
 
     @njit(inline="always")
     def two_steps(x, dx, words, pair, first, n, c0, c1, dc0, dc1):
@@ -69,12 +70,12 @@ def make_simulate_mean(path, tangents, functional, slopes, sizes, dtype, antithe
             squares(answer, j * n_terms + n_added, lanes, n, x, at, shifts[j], theta)
 
     def simulate_mean(claims, n_chunks, budget, first_chunk, tiles, levels, n_times, n_paths, first_path, key0, key1,
-                      x0, dx0, coefficients, dcoefficients, parameters, shift, sums):  # fmt: skip
+                      x0_at, dx0_at, coefficients, dcoefficients, parameters, shift, sums):  # fmt: skip
         words = carray(stack(U32, WORDS), (4, TILE))
         x, dx, lanes = stack(real, x_size), stack(real, dx_size), stack(F64, lanes_size)
         c, dc = pointer(coefficients, real), pointer(dcoefficients, real)
         all_theta = pointer(parameters, F64)
-        theta, x_start = load(all_theta, 0, 1, n_parameters), real(all_theta[x0])
+        theta, x0 = load(all_theta, 0, 1, n_parameters), real(all_theta[x0_at])
         shifts = pointer(shift, F64)
         all_nodes = carray(pointer(sums, F64), (n_chunks, levels, n_times * n_terms))
         for done in range(budget):
@@ -91,7 +92,7 @@ def make_simulate_mean(path, tangents, functional, slopes, sizes, dtype, antithe
                 begin = chunk_start + tile * TILE
                 n = min(TILE, n_paths - begin)
                 first = first_path + U64(begin)
-                start(x, dx, x_start, dx0, n)
+                start(x, dx, x0, dx0_at, n)
                 for j in range(0, n_times, 2):
                     if j % LOOK == 0 and claims and stopped(claims):
                         return False

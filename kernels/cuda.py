@@ -168,7 +168,10 @@ def make_noise(dtype, antithetic):
 
 
 def make_simulate(step, observe, n_coefficients, dtype, antithetic):
-    """Paths: out[j, i] = what `observe` sees of path first_path + i after j + 1 steps of `step`; a thread a path."""
+    """Paths: out[j, i] = what `observe` sees of path first_path + i after j + 1 steps of `step`; a thread a path.
+
+    x0 comes as the paths' dtype: of float32 ones nothing is done in double precision.
+    """
     normals = make_noise(dtype, antithetic)
     real = getattr(np, dtype)
     load, read = make_load(n_coefficients), make_read_block(n_coefficients, dtype)

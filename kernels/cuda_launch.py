@@ -24,14 +24,14 @@ GROWTH = 1.03  # of code, at most, from one number of blocks to the next
 _streams: dict[int, Any] = {}
 
 
-class _Thread(threading.local):
-    """Devices that this thread has used."""
+class _Used(threading.local):
+    """Devices that a thread has used."""
 
     def __init__(self) -> None:
-        self.seen: set[int] = set()
+        self.devices: set[int] = set()
 
 
-_thread = _Thread()
+_used = _Used()
 
 
 class Cubin(NamedTuple):
@@ -124,9 +124,9 @@ def launch(
     """Launch the kernel on a stream of the device, which is the active one: values are integers, addresses, floats."""
     import cuda.core as core  # now: it looks for a driver
 
-    if device not in _thread.seen:  # a thread that has not used the device has no context
+    if device not in _used.devices:  # a thread that has not used the device has no context
         core.Device(device).set_current()
-        _thread.seen.add(device)
+        _used.devices.add(device)
     kernel = _kernel(make, arguments, threads, device)
     queue = _streams.get(stream)
     if queue is None:

@@ -71,8 +71,8 @@ def make_elements(path, tangents, functional, n_tangents, dtype):
 def make_simulate_mean(path, tangents, functional, slopes, sizes, dtype, antithetic, spread):
     """sums[tile, time, term] over the paths of a tile: the leaves of the tree that `cuda_tree.make_fold` adds.
 
-    Arguments as of `cpu_simulate_mean.make_simulate_mean`. With `spread` there is a last term, for the standard error:
-    the sum of (f - shift)**2, f of paths or, of antithetic ones, means of pairs.
+    Arguments as of `cpu_simulate_mean.make_simulate_mean`. The term of `spread` is the sum of (f - shift)**2, f of
+    paths or, of antithetic ones, means of pairs.
     """
     n_coefficients, n_tangents, n_parameters, n_slopes = sizes
     normals = make_noise(dtype, antithetic)
@@ -92,8 +92,8 @@ def make_simulate_mean(path, tangents, functional, slopes, sizes, dtype, antithe
     load_dx, store_dx = make_load(n_tangents), make_store(n_tangents)
     load_theta, tell = make_load(n_parameters), make_store(BLOCK)
 
-    def simulate_mean(first_tile, n_times, n_paths, first_path, key0, key1, x0, dx0, coefficients, dcoefficients,
-                      parameters, shift, sums):  # fmt: skip
+    def simulate_mean(first_tile, n_times, n_paths, first_path, key0, key1, x0_at, dx0_at, coefficients,
+                      dcoefficients, parameters, shift, sums):  # fmt: skip
         x_held = cuda.shared.array(TILE, real)
         dx_held = cuda.shared.array(dx_size, real)
         lanes = cuda.shared.array(lanes_size, F64)
@@ -104,13 +104,13 @@ def make_simulate_mean(path, tangents, functional, slopes, sizes, dtype, antithe
         n = U32(min(TILE, n_paths - begin))
         reach = U32((n + LANES - 1) // LANES * LANES) if pairs else n  # the same for threads that wait for each other
         first = U64(first_path + U64(begin))
-        theta = load_theta(parameters, 0, 1)
+        theta, x0 = load_theta(parameters, 0, 1), real(parameters[x0_at])
         last = n_times - 1
         i = lane
         while i < n:
-            x_held[i] = real(parameters[x0])
+            x_held[i] = x0
             for k in range(n_tangents):
-                dx_held[k * TILE + i] = real(k == dx0)
+                dx_held[k * TILE + i] = real(k == dx0_at)
             i = U32(i + LANES)
         j = 0
         while j < n_times:

@@ -128,7 +128,7 @@ def check_simulate_mean(process, functional, dtype, wanted, n, antithetic=False,
         sums = np.full(tiles * m * n_terms, np.nan)
         run(
             simulate_mean(process, functional, dtype, wanted, antithetic, spread), tiles, 0, m, n_paths,
-            np.uint64(FIRST), *WORDS, *one_pass.x0_places(len(theta), wanted, len(directions)), steps.ravel(),
+            np.uint64(FIRST), *WORDS, *one_pass.positions_of_x0(len(theta), wanted, len(directions)), steps.ravel(),
             slopes.ravel(), theta, shift, sums,
         )  # fmt: skip
         answer = np.full(n_terms * m, np.nan)
