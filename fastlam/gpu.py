@@ -38,7 +38,7 @@ def framework(x: Any) -> Any:
 
 def launch(case: Case, grid: int | tuple[int, int], *values: Any) -> None:
     """Launch where the arrays among the values are, on the stream of their framework; they go as addresses."""
-    for array in values:
+    for array in values:  # a generator takes as long as the rest
         if type(array) not in PLAIN:
             break
     on = framework(array)

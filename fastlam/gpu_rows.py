@@ -45,7 +45,10 @@ def _walk(shape: tuple[int, ...], apart: tuple[int, ...], itemsize: int) -> tupl
 
 
 def _read(x: Any, find: Callable[..., Any], *about: Any) -> tuple[Any, Any]:
-    """(x, find(its shape, strides in elements, itemsize, *about)); x is copied where that is None: none reads it so."""
+    """x, and what `find` says of its shape, strides in elements and itemsize.
+
+    Where it says None, no kernel reads such rows in place: x is copied first.
+    """
     on = gpu.framework(x)
     x = on.memory(x)
     if on.address(x) % x.itemsize:
@@ -54,6 +57,7 @@ def _read(x: Any, find: Callable[..., Any], *about: Any) -> tuple[Any, Any]:
     if found is None:
         x = on.contiguous(x)
         found = find(x.shape, on.strides(x), x.itemsize, *about)
+        assert found is not None
     return x, found
 
 
@@ -120,7 +124,7 @@ class Plan(NamedTuple):
     """How means of rows are launched."""
 
     shape: tuple[int, ...]  # of the means
-    aligned: gpu.Case  # where x begins at a multiple of 16 bytes
+    aligned: gpu.Case  # for an x that begins at a multiple of 16 bytes, whose rows may not
     unaligned: gpu.Case
     grid: tuple[int, int]
     walk: Rows
@@ -134,7 +138,7 @@ def _plan(
     shape: tuple[int, ...], apart: tuple[int, ...], itemsize: int, picked: tuple[int, ...] | None,
     elements: tuple[Element, Element], n_parameters: int, n_slopes: int, real: str, mean_real: str,
 ) -> Plan | None:  # fmt: skip
-    """Means of the rows of such an array, or of those picked by an index of this shape; None as of `_walk`."""
+    """For an array of this shape and these strides, or rows picked of it by an index of this shape; None as `_walk`."""
     found = _walk(shape, apart, itemsize)
     if found is None:
         return None

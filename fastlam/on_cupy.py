@@ -1,4 +1,7 @@
-"""Arrays of CuPy: their memory, and the stream that their work goes to. The same names as on_torch.py."""
+"""Arrays of CuPy: their memory, and the stream that their work goes to.
+
+The names of on_torch.py, and `beside`.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def activated(number: int) -> Any:
 
 
 def stream(number: int) -> int:
-    """Handle of the stream that CuPy works on there: where it is active."""
+    """Handle of the stream that CuPy works on on the active GPU, which `number` is."""
     handle: int = cupy.cuda.get_current_stream().ptr
     return handle
 

@@ -1,4 +1,7 @@
-"""Tensors of torch on a GPU: their memory, and the stream that their work goes to. The same names as on_cupy.py."""
+"""Tensors of torch on a GPU: their memory, and the stream that their work goes to.
+
+The names of on_cupy.py, but its `beside`.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,6 @@ OutOfMemory = torch.OutOfMemoryError
 
 
 device = torch.Tensor.get_device  # number of the GPU that a tensor is on
-address = torch.Tensor.data_ptr  # where its first element is
-strides = torch.Tensor.stride  # in elements
-contiguous = torch.Tensor.contiguous  # copied, unless each element comes after the one before it
 
 
 def active() -> int:
@@ -32,6 +32,11 @@ def stream(number: int) -> int:
 def memory(x: torch.Tensor) -> torch.Tensor:
     """A tensor with these values, whose memory holds them."""
     return torch.zeros_like(x) if x._is_zerotensor() else x.resolve_neg() if x.is_neg() else x
+
+
+address = torch.Tensor.data_ptr  # where a tensor's first element is
+strides = torch.Tensor.stride  # in elements
+contiguous = torch.Tensor.contiguous  # copied, unless each element comes after the one before it
 
 
 def cast(x: torch.Tensor, dtype: str) -> torch.Tensor:

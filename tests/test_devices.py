@@ -1,11 +1,16 @@
 """What stands between an array on a GPU and its launch: shapes known ahead, devices that differ, what is missing."""
 
+import ast
+import contextlib
+from pathlib import Path
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fastlam
-from fastlam import devices, info
+from fastlam import devices, gpu, info, on_torch
+from fastlam.kernels import cuda_launch
 
 CPU_ALONE = pytest.mark.skipif(torch.cuda.is_available(), reason="waits for a machine without a GPU")
 
@@ -125,3 +130,40 @@ def test_gpus_of_others(monkeypatch):
     monkeypatch.setattr(torch.version, "hip", "6.0")
     with pytest.raises(TypeError, match="mean: x is on a GPU of AMD"):
         devices.gpu_part("gpu_rows", "mean: x")
+
+
+def test_a_launch(monkeypatch):
+    """On the GPU and stream of the array, whatever GPU is the active one; arrays go as addresses, numbers as such."""
+    asked, entered = [], []
+
+    @contextlib.contextmanager
+    def activated(number):
+        entered.append(number)
+        yield
+
+    x, word = torch.empty(8), cuda_launch.word(7)
+    case = gpu.Case(print, ("made of",), 32)
+    monkeypatch.setattr(cuda_launch, "launch", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(on_torch, "device", lambda x: 1)
+    monkeypatch.setattr(on_torch, "stream", lambda number: 10 + number)
+    monkeypatch.setattr(on_torch, "activated", activated)
+    for active in (1, 0):
+        monkeypatch.setattr(on_torch, "active", lambda active=active: active)
+        gpu.launch(case, (2, 3), 5, 0.5, word, x, x[2:])
+    want = print, ("made of",), 1, 11, (2, 3), 32, 5, 0.5, word, x.data_ptr(), x.data_ptr() + 8
+    assert asked == [want] * 2
+    assert entered == [1]
+
+
+def test_frameworks_have_the_same_names():
+    """CuPy, which is not here, as its file is read."""
+
+    def names(file):
+        for line in ast.parse(Path(file).read_text()).body:
+            if isinstance(line, ast.FunctionDef):
+                yield line.name
+            elif isinstance(line, ast.Assign):
+                yield line.targets[0].id
+
+    on_cupy = [name for name in names(Path(on_torch.__file__).with_name("on_cupy.py")) if name != "beside"]
+    assert list(names(on_torch.__file__)) == on_cupy

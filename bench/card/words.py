@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from numba import types
 
+from fastlam import on_torch
 from fastlam.kernels import cuda_launch
 from fastlam.kernels.cuda import I64, THREADS, U64, I, U, cuda
 from fastlam.kernels.philox import philox
@@ -36,8 +37,8 @@ def make_words() -> tuple[Any, Any]:
 def draw(out: torch.Tensor, n_blocks: int) -> None:
     """Draw the words of so many blocks of each path on the card that `out`, int64, is on."""
     n = out.numel()
-    stream = torch.cuda.current_stream().cuda_stream
+    number = on_torch.device(out)
     cuda_launch.launch(
-        make_words, (), out.device.index, stream, -(-n // THREADS), THREADS, out.data_ptr(), n, n_blocks,
+        make_words, (), number, on_torch.stream(number), -(-n // THREADS), THREADS, out.data_ptr(), n, n_blocks,
         cuda_launch.word(SEED), cuda_launch.word(0),
     )  # fmt: skip
