@@ -21,6 +21,7 @@ H = 1e-6
 TOLERANCE = 1e-7  # of a central difference: H**2 by the third derivative, 1e-16 / H by rounding
 PROCESSES = [fastlam.Brownian, fastlam.GeometricBrownian, fastlam.OrnsteinUhlenbeck, fastlam.CoxIngersollRoss]
 EACH = pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.__name__)
+SOME = 0.8, 0.5, 0.3, 0.7, 0.2, 0.6  # values of parameters, and of coefficients: as many as any process has
 
 
 @lru_cache
@@ -42,7 +43,7 @@ def test_tangents_of_steps(process):
     n = process.n_coefficients
     element = derivatives.tangents(process.step, n, 2)
     step = of_numbers(process.step)
-    c, dx, dc = (0.3, 0.8, 0.6)[:n], (0.7, -0.4), tuple(np.linspace(-0.5, 0.9, 2 * n).tolist())
+    c, dx, dc = SOME[:n], (0.7, -0.4), tuple(np.linspace(-0.5, 0.9, 2 * n).tolist())
     for x, z in [(0.7, -0.4), (1.3, 2.0), (-0.6, 0.5)]:
         answer = called(element, x, z, c, dx, dc)
         for p, slope in enumerate(answer):
@@ -56,8 +57,8 @@ def test_slopes_of_coefficients(process):
     names = process._dynamics().names[:-1]
     element = derivatives.coefficient_slopes(process.coefficients, len(names))
     coefficients = of_numbers(process.coefficients)
-    for theta in [(0.8, 0.5, 0.3), (-0.8, 0.5, 0.3), (0.0, 0.5, 0.3)]:
-        theta = theta[: len(names)]
+    for first in (0.8, -0.8, 0.0):
+        theta = (first, *SOME[1 : len(names)])
         answer = iter(called(element, 0.25, 0.5, theta))
         for k in range(len(names)):
             low, high = (coefficients(0.25, 0.5, moved(theta, k, by)) for by in (-H, H))
@@ -67,11 +68,10 @@ def test_slopes_of_coefficients(process):
 
 def test_slopes_at_time_zero():
     """No 0 / 0, of sqrt(dt) for one: 0, or 1 where a coefficient is a parameter itself."""
-    themselves = {fastlam.CoxIngersollRoss: 1}
     for process in PROCESSES:
-        theta = (0.8, 0.5, 0.3)[: len(process._dynamics().names) - 1]
+        theta = SOME[: len(process._dynamics().names) - 1]
         slopes = called(derivatives.coefficient_slopes(process.coefficients, len(theta)), 0.0, 0.0, theta)
-        ones = themselves.get(process, 0)
+        ones = sum(value in theta for value in called(process.coefficients, 0.0, 0.0, theta))
         assert sorted(map(abs, slopes)) == [0.0] * (len(slopes) - ones) + [1.0] * ones
 
 

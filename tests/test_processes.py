@@ -89,9 +89,11 @@ def moments(process, t):
     if isinstance(p, fastlam.OrnsteinUhlenbeck):
         decay, variance = np.exp(-p.theta * t), -np.expm1(-2 * p.theta * t) / (2 * p.theta)
         return p.mu + (x0 - p.mu) * decay, p.sigma**2 * variance
-    decay = np.exp(-p.kappa * t)
-    variance = x0 * (decay - decay**2) + p.theta * (1 - decay) ** 2 / 2
-    return p.theta + (x0 - p.theta) * decay, p.sigma**2 / p.kappa * variance
+    if isinstance(p, fastlam.CoxIngersollRoss):
+        decay = np.exp(-p.kappa * t)
+        variance = x0 * (decay - decay**2) + p.theta * (1 - decay) ** 2 / 2
+        return p.theta + (x0 - p.theta) * decay, p.sigma**2 / p.kappa * variance
+    raise AssertionError(f"nothing is known here of {process}")
 
 
 def assert_moments(process, grid, at, n, bias):
