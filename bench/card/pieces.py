@@ -13,7 +13,8 @@ import platform
 import sys
 from typing import Any, NamedTuple
 
-EXTRA = 'pip install "fastlam[cuda13]" (or [cuda12])'
+EXTRA = "pip install '.[cuda13]' (or '.[cuda12]') in the clone"
+TORCH = "install one for the driver's CUDA: https://pytorch.org/get-started"
 POINT = "set CUDA_HOME to a CUDA toolkit that has nvvm/, 12.3 or newer, or pip install nvidia-nvvm"
 
 
@@ -76,10 +77,12 @@ def _python() -> list[Missing]:
 
 def _needed() -> list[Missing]:
     return [
-        Missing(name, "nothing runs", EXTRA if "cuda" in name else f"pip install {name}", True)
-        for name, module in NEEDED.items()
-        if not findable(module)
+        Missing(name, "nothing runs", _remedy(name), True) for name, module in NEEDED.items() if not findable(module)
     ]
+
+
+def _remedy(package: str) -> str:
+    return EXTRA if "cuda" in package else TORCH if package == "torch" else f"pip install {package}"
 
 
 def _optional() -> list[Missing]:
@@ -93,8 +96,7 @@ def _card(facts: dict[str, str]) -> list[Missing]:
     missing = []
     driver = facts.get("CUDA driver", "nothing is known of a driver")
     if torch.version.cuda is None:
-        remedy = "install one for CUDA: https://pytorch.org/get-started"
-        missing.append(Missing("a torch for CUDA (this one is built for the CPU)", "nothing runs", remedy, True))
+        missing.append(Missing("a torch for CUDA (this one is built for the CPU)", "nothing runs", TORCH, True))
     if not torch.cuda.is_available() and (not missing or driver.startswith("not usable")):
         remedy = (
             f"a card that CUDA_VISIBLE_DEVICES does not hide, and a driver for torch's CUDA (CUDA driver: {driver})"
