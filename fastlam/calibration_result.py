@@ -18,9 +18,9 @@ class CalibrationResult:
     estimates : dict of float or None
         By name of what was learned; None for a parameter that the targets do not identify.
     stderr : dict of float
-        Standard errors `s**2 (J^T J)^-1`, with s**2 the sum of squared residuals over (times - rank): the residuals
-        taken as independent and of one variance. Infinite for a parameter that is not identified; NaN where there are
-        no more times than parameters.
+        Standard errors, roots of the diagonal of `s**2 (J^T J)^-1`, with s**2 the sum of squared residuals over
+        (times - rank): the residuals taken as independent and of one variance. Infinite for a parameter that is not
+        identified; NaN where there are no more times than parameters.
     monte_carlo_stderr : dict of float
         What the estimates would spread with other paths; infinite for a parameter that is not identified. It comes on
         top of `stderr` where the targets are not themselves means over these paths.

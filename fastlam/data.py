@@ -147,7 +147,7 @@ def save_paths(path: str | os.PathLike[str], x: Any, layout: str = "times-by-pat
     path : str or path
         `.npy`, `.npz`, `.csv` or `.parquet`; replaced if it exists.
     x : array or tensor, shape (m, n)
-        float32 or float64, any layout; a tensor on the CPU, written without its graph.
+        float32 or float64, any layout; a tensor is written without its graph, what is on a GPU is copied from it.
     layout : str
         Of the file: "times-by-paths" or "paths-by-times".
     **more : array or tensor

@@ -16,7 +16,7 @@ from fastlam.stream import path_dtype
 def warmup(dtypes: Any = arrays.FLOATS) -> None:
     """Compile the kernels of `mean_square`, and of `simulate` for `Brownian`, now and not on their first use.
 
-    That takes some ten to fifteen seconds for both dtypes. Other processes, and the kernels of one pass, are compiled
+    That takes ten to twenty seconds for both dtypes. Other processes, and the kernels of one pass, are compiled
     on their own first use: a call with `n_paths=1` does it.
 
     Parameters
