@@ -97,24 +97,25 @@ class _AttachPlain(torch.autograd.Function):
     """The same where no transform is at work, in `dtype`: torch takes a fifth of the time for a Function of this form.
 
     The elements of the parameters, one tensor after the other, are what the rows of the jacobian are derivatives in:
-    gradients go to them, not through a vector.
+    gradients go to them, not through a vector. `depends_on`, made for this call, is what the jacobian changes with: the
+    parameters may be moved, cut from the graph, or given another shape before the backward.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, value: torch.Tensor, jacobian: torch.Tensor, other: Any, dtype: torch.dtype, *parameters: torch.Tensor
-    ) -> torch.Tensor:
-        ctx.save_for_backward(jacobian)
-        ctx.depends_on = other, *parameters  # not saved, which must not change till then: nobody reads their values
+        ctx: Any, value: torch.Tensor, jacobian: torch.Tensor, dtype: torch.dtype,
+        depends_on: tuple[torch.Tensor | None, ...], *parameters: torch.Tensor,
+    ) -> torch.Tensor:  # fmt: skip
+        ctx.save_for_backward(jacobian, *depends_on)
+        ctx.forms = [(parameter.shape, parameter.device, parameter.dtype) for parameter in parameters]
         return value.to(dtype, copy=True)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        (jacobian,), (_, *parameters) = ctx.saved_tensors, ctx.depends_on
-        slopes = _product(first_order(jacobian, *ctx.depends_on), grads[0].double())
-        parts = slopes.split([parameter.numel() for parameter in parameters])
-        each = zip(parts, parameters, strict=True)
-        return None, None, None, None, *[part.reshape(parameter.shape).to(parameter) for part, parameter in each]
+        slopes = _product(first_order(*ctx.saved_tensors), grads[0].double())
+        parts = slopes.split([shape.numel() for shape, _, _ in ctx.forms])
+        each = zip(parts, ctx.forms, strict=True)
+        return None, None, None, None, *[part.reshape(shape).to(device, dtype) for part, (shape, device, dtype) in each]
 
 
 # Where torch.compile traces, it sees an op: it takes no Function with a jvp, and runs a traced one's backward so that
@@ -128,7 +129,7 @@ def _value(theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor, oth
 
 
 def _attached(theta: torch.Tensor, value: torch.Tensor, jacobian: torch.Tensor, other: Any) -> torch.Tensor:
-    return cast(torch.Tensor, _AttachPlain.apply(value, jacobian, other, value.dtype, theta))
+    return cast(torch.Tensor, _AttachPlain.apply(value, jacobian, value.dtype, (theta, other), theta))
 
 
 _library.impl("attach", _value, "CompositeExplicitAutograd")
@@ -148,14 +149,15 @@ def attach(
     """table[0] (...) in `dtype`, whose derivatives in theta[wanted] are table[1 : 1 + len(wanted)], float64.
 
     `other` changes these too. Theta is the vector (K,) of the values, numbers or tensors of one element: derivatives go
-    through it under transforms and compilers, else to the values themselves, and theta needs no graph.
+    through it under transforms and compilers, else to the values themselves.
     """
     value, jacobian = table[0], table[1 : 1 + len(wanted)]
     if not wanted:
         return value.to(dtype)
     compiling = check_compiled()
     if not (compiling or under_transform()):
-        return cast(torch.Tensor, _AttachPlain.apply(value, jacobian, other, dtype, *[values[p] for p in wanted]))
+        parameters = [values[p] for p in wanted]
+        return cast(torch.Tensor, _AttachPlain.apply(value, jacobian, dtype, (theta, other), *parameters))
     some = theta if len(wanted) == len(theta) else _picked(theta, wanted)
     function: Callable[..., torch.Tensor] = torch.ops.fastlam.attach if compiling else _Attach.apply
     return function(some, value, jacobian, other).to(dtype)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -152,8 +151,7 @@ def mean(x: torch.Tensor, payoff: int, named: Mapping[str, Any], index: Any) -> 
     picked = check_index(index, x, "mean")
     values = tuple(named.values())
     wanted, tracked = parameters.wanted(values), parameters.tracked(x)
-    with torch.no_grad() if wanted and not (tracked or observed()) else nullcontext():  # as attach wants it
-        theta = parameters.vector("mean", tuple(named), values, CPU if x.is_meta else x.device, "x")
+    theta = parameters.vector("mean", tuple(named), values, CPU if x.is_meta else x.device, "x")
     op = torch.ops.fastlam.mean if observed() or x.is_meta else _mean
     table = op(plain(x, tracked), plain(theta, bool(wanted)), picked, payoff, list(wanted))
     if not tracked:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fastlam import arrays, autograd, mean_of, parameters, pathwise, rows, squares
-from fastlam.attach import attach, observed, refusing
+from fastlam.attach import attach, refusing
 from fastlam.devices import gpu_part
 from fastlam.elements import record
 from fastlam.functionals import PathFunctional, Square, check_functional
@@ -261,9 +261,8 @@ def _array_means(name: str, functional: Any, process: Any, times: Any, which: An
 
 def _tensor_means(name: str, functional: Any, process: Any, times: Any, which: Any, return_stderr: bool) -> Any:
     names, values = zip(*functional.parameters().items(), *process.parameters().items(), strict=True)
+    theta = parameters.vector(name, names, values, parameters.CPU if times.is_meta else times.device)
     wanted = parameters.wanted(values)
-    with torch.no_grad() if wanted and not observed() else nullcontext():  # as attach wants it
-        theta = parameters.vector(name, names, values, parameters.CPU if times.is_meta else times.device)
     table = pathwise.table(name, theta, times, process.handle, functional.handle, wanted, which, return_stderr)
     real = getattr(torch, which.real)
     mean = attach(theta, values, wanted, table, real)

@@ -1,5 +1,8 @@
 """Gradients of simulate_mean: against finite differences, closed forms and NumPy; in whom, in which dtype."""
 
+import gc
+import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -105,6 +108,62 @@ def test_parameter_updated_in_place():
         want = mean_square(fastlam.Brownian(reference, 0.7, 1.5))
         assert torch.equal(k, want)
         assert torch.equal(torch.autograd.grad(k.sum(), mu)[0], torch.autograd.grad(want.sum(), reference)[0])
+
+
+@pytest.mark.parametrize("change", ["detach_", "requires_grad_", "add_"])
+def test_parameters_that_leave_the_graph(change):
+    """A second derivative raises all the same: in what the simulation saw, and in that alone."""
+    a, b = leaf(0.3), leaf(1.0)
+    state, other = a * 1.0, leaf(0.7)
+    k = mean_square(fastlam.Brownian(state, other, 1.5))
+    want = torch.autograd.grad(k.sum(), [a, other], retain_graph=True)
+    if change == "detach_":
+        state.detach_()
+    elif change == "requires_grad_":
+        other.requires_grad_(False)
+    else:
+        state.add_(b)
+    (slope,) = torch.autograd.grad(k.square().sum(), a, create_graph=True)
+    other.requires_grad_(True)
+    for of in (a, other):
+        with pytest.raises(NotImplementedError, match="first order"):
+            torch.autograd.grad(slope, of, retain_graph=True)
+    if change == "add_":
+        (slope.square() + state**2).backward(inputs=[b])
+        assert b.grad == 2 * (0.3 + 1.0)
+    assert all(map(torch.equal, torch.autograd.grad(k.sum(), [a, other]), want))
+
+
+@pytest.mark.parametrize("parameter", ["leaf", "of the graph"])
+def test_parameters_whose_shape_changes(parameter):
+    a = torch.full((1,), 0.3, requires_grad=True)
+    mu = a if parameter == "leaf" else a * 1
+    k = mean_square(fastlam.Brownian(mu, 0.7, 1.5))
+    (want,) = torch.autograd.grad(k.sum(), a, retain_graph=True)
+    if parameter == "leaf":
+        mu.data = mu.data.reshape(())
+        k.sum().backward()
+        assert a.grad == want
+    else:
+        mu.squeeze_()
+        assert torch.equal(torch.autograd.grad(k.sum(), a)[0], want)
+
+
+def test_states_written_where_parameters_came_from():
+    """A roll-out in a buffer: nothing holds its graph when it is gone."""
+    a, x = leaf(1.5), torch.zeros(4, dtype=torch.float64)
+    x[0], held = a, []
+    for t in range(3):
+        k = mean_square(fastlam.Brownian(0.3, 0.7, x[t]))
+        mark = threading.Event()
+        k.grad_fn.metadata["mark"] = mark
+        held.append(weakref.ref(mark))
+        x[t + 1] = k.mean()
+    x[-1].backward()
+    assert a.grad is not None
+    del x, k, mark
+    gc.collect()
+    assert [ref() for ref in held] == [None] * 3
 
 
 def test_one_parameter_in_two_places():
