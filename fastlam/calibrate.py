@@ -23,7 +23,7 @@ from fastlam.identification import Identification, identify, sentences
 from fastlam.least_squares import Point, Search, column_lengths, minimise
 from fastlam.means import MOST_PATHS
 from fastlam.parameters import check_value, checked
-from fastlam.processes import Process
+from fastlam.processes import Process, check_process
 from fastlam.square_means import square_means
 from fastlam.stream import Stream, check_times, stream, time_grid
 from fastlam.targets import checked_targets
@@ -120,8 +120,7 @@ def calibrate(
     Carlo Methods in Financial Engineering (2003), section 7.2.
     """
     begun = time.perf_counter()
-    if not isinstance(process, Process):
-        raise TypeError(f"calibrate: process must be a diffusion such as fastlam.Brownian, but is {process!r}")
+    check_process("calibrate", process)
     check_times("calibrate", times)
     which = stream("calibrate", seed, 0, n_paths, antithetic, dtype, times, MOST_PATHS)
     if which.antithetic and which.n_paths % 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from reprlib import repr as brief
 from typing import Any, ClassVar
 
 from fastlam.elements import Payoff, constant, register
@@ -78,7 +79,7 @@ def _names(functional: Any) -> tuple[str, ...]:
 def check_functional(name: str, functional: Any) -> None:
     """Raise TypeError unless this is a functional with an element."""
     if not isinstance(functional, PathFunctional):
-        raise TypeError(f"{name}: functional must be one such as fastlam.Square, but is {functional!r}")
+        raise TypeError(f"{name}: functional must be one such as fastlam.Square, but is {brief(functional)}")
     if not hasattr(functional, "handle"):
         raise TypeError(f"{name}: functional is a {type(functional).__name__}, whose class has no element `value`")
 

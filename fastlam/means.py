@@ -15,7 +15,7 @@ from fastlam.devices import gpu_part
 from fastlam.elements import record
 from fastlam.functionals import PathFunctional, Square, check_functional
 from fastlam.one_pass import mean_table, progress_to
-from fastlam.processes import Process
+from fastlam.processes import Process, check_process
 from fastlam.stream import check_times, stream, time_grid
 
 MOST_PATHS = 2**40
@@ -211,8 +211,7 @@ def _simulate_mean(
     dtype: Any, return_stderr: Any, progress: Any,
 ) -> Any:  # fmt: skip
     check_functional(name, functional)
-    if not isinstance(process, Process):
-        raise TypeError(f"{name}: process must be a diffusion such as fastlam.Brownian, but is {process!r}")
+    check_process(name, process)
     kind = check_times(name, times)
     which = stream(name, seed, first_path, n_paths, antithetic, dtype, times, MOST_PATHS)
     if not isinstance(return_stderr, (bool, np.bool_)):

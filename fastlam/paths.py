@@ -14,7 +14,7 @@ from fastlam.elements import Dynamics, record
 from fastlam.kernels import cpu
 from fastlam.kernels.launch import compiled
 from fastlam.one_pass import PATH_NANOSECONDS, step_coefficients
-from fastlam.processes import Process
+from fastlam.processes import Process, check_process
 from fastlam.stream import Stream, check_times, stream, time_grid
 
 FEWER = "take fewer paths or times, or slices of the family by first_path"  # what to do where memory does not suffice
@@ -84,8 +84,7 @@ def simulate(
 
     Source: the stream is Philox4x32-10 (Salmon et al., SC'11) under Box-Muller; README, "The stream".
     """
-    if not isinstance(process, Process):
-        raise TypeError(f"simulate: process must be a diffusion such as fastlam.Brownian, but is {process!r}")
+    check_process("simulate", process)
     check_times("simulate", times)
     which = stream("simulate", seed, first_path, n_paths, antithetic, dtype, times)
     if out is not None:

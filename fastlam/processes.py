@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
+from reprlib import repr as brief
 from typing import Any, ClassVar
 
 from fastlam.elements import Dynamics, register
@@ -63,6 +64,12 @@ class Process:
             raise TypeError(f"{cls.__name__}: n_coefficients, how many values coefficients returns, must be an integer")
         least = tuple([0.0 if name in cls.nonnegative else None for name in names])
         return Dynamics(cls.step, cls.coefficients, cls.n_coefficients, cls.observe, names, least)
+
+
+def check_process(name: str, process: Any) -> None:
+    """Raise TypeError unless this is a diffusion."""
+    if not isinstance(process, Process):
+        raise TypeError(f"{name}: process must be a diffusion such as fastlam.Brownian, but is {brief(process)}")
 
 
 def _names(process: Any) -> tuple[str, ...]:

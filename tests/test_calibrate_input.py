@@ -28,6 +28,7 @@ LAM_DIFFUSION = fastlam.Diffusion("lam * x", "1", {"lam": 1.0, "x0": 1.0})
     ("changed", "error", "message"),
     [
         ({"process": 3}, TypeError, "process must be a diffusion such as fastlam.Brownian, but is 3"),
+        ({"process": np.ones(1000)}, TypeError, r"process must be a diffusion .*, but is .{9,40}$"),
         ({"process": LAM_DIFFUSION}, ValueError, "the process has a parameter named lam"),
         ({"times": [1.0]}, TypeError, "times must be a NumPy array, a torch tensor or a CuPy array, but is list"),
         ({"times": TIMES[::-1]}, ValueError, "times must be strictly increasing"),
