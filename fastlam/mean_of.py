@@ -157,6 +157,8 @@ def mean(x: torch.Tensor, payoff: int, named: Mapping[str, Any], index: Any) -> 
     if not tracked:
         return attach(theta, values, wanted, table, x.dtype)
     value = attach(theta, values, wanted, table, torch.float64, x)
-    plainly = torch.ops.fastlam.attach_rows if check_compiled() else _RowsPlain.apply
-    rows: Callable[..., torch.Tensor] = _Rows.apply if under_transform() else plainly
+    if check_compiled():  # asked first: a graph that had asked for transforms would be compiled anew where one comes
+        rows: Callable[..., torch.Tensor] = torch.ops.fastlam.attach_rows
+    else:
+        rows = _Rows.apply if under_transform() else _RowsPlain.apply
     return rows(x, value, theta, picked, payoff).to(x.dtype)
