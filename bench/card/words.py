@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from numba import types
 
-from fastlam import on_torch
+from fastlam import gpu
 from fastlam.kernels import cuda_launch
 from fastlam.kernels.cuda import I64, THREADS, U64, I, U, cuda
 from fastlam.kernels.philox import philox
@@ -37,8 +37,5 @@ def make_words() -> tuple[Any, Any]:
 def draw(out: torch.Tensor, n_blocks: int) -> None:
     """Draw the words of so many blocks of each path on the card that `out`, int64, is on."""
     n = out.numel()
-    number = on_torch.device(out)
-    cuda_launch.launch(
-        make_words, (), number, on_torch.stream(number), -(-n // THREADS), THREADS, out.data_ptr(), n, n_blocks,
-        cuda_launch.word(SEED), cuda_launch.word(0),
-    )  # fmt: skip
+    key = cuda_launch.word(SEED), cuda_launch.word(0)
+    gpu.launch(gpu.Case(make_words, (), THREADS), gpu.blocks(n), out, n, n_blocks, *key)
